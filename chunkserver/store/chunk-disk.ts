@@ -1,0 +1,191 @@
+/**
+ * One data directory: its layout, its identity, its space, and the limits that keep a bad disk from harming others.
+ *
+ * Every operation goes through {@link ChunkDisk.io}: a bounded number at once (stuck ones otherwise use up the threads
+ * that all file calls of the process share), a deadline after which the disk counts as failed, and errors that mean
+ * what they say: ENOSPC is a full disk, EIO on a write or a sync (and any failure of a sync) is a failed one.
+ */
+import path from 'node:path'
+import type { Clock } from '../../common/clock/clock.js'
+import { CairnError, isCairnError, messageOf, systemCode } from '../../common/errors/cairn-error.js'
+import type { Disk, DiskSpace } from '../../common/disk/disk.js'
+import { withDeadline } from '../../common/flow/abort.js'
+import { Semaphore } from '../../common/flow/semaphore.js'
+import type { ChunkId, DiskId } from '../../common/ids.js'
+import type { Logger } from '../../common/observe/logger.js'
+import type { DiskReport } from '../../common/protocol/cluster.js'
+import { GiB } from '../../common/units.js'
+
+export interface ChunkDiskOptions {
+  readonly disk: Disk
+  readonly clock: Clock
+  readonly log: Logger
+  readonly directory: string
+  readonly diskId: DiskId
+  /** Operations at once. */
+  readonly concurrency: number
+  readonly operationTimeoutMs: number
+  /** Upper bound for chunk files, below what the file system has. */
+  readonly capacityBytes: number | undefined
+  /** Kept free, so that a full disk can still rename and delete. */
+  readonly reserveBytes: number | undefined
+}
+
+const SPACE_MAX_AGE_MS = 2_000
+const RESERVE_BYTES_MAX = 1 * GiB
+const RESERVE_SHARE = 0.02
+/** Read errors within the window that fail the whole disk rather than single chunks. */
+const READ_ERRORS_MAX = 8
+const READ_ERROR_WINDOW_MS = 10 * 60_000
+
+/** What a disk says when it is broken, unplugged, or was turned read-only by the kernel because of errors. */
+const DISK_FATAL = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'EUCLEAN', 'ESTALE', 'EREMOTEIO'])
+
+export type IoPurpose = 'read' | 'write' | 'sync'
+
+export class ChunkDisk {
+  readonly diskId: DiskId
+  readonly directory: string
+  readonly disk: Disk
+  /** Bytes of chunk files, kept by the store. */
+  usedBytes = 0
+  chunkCount = 0
+  readonly #options: ChunkDiskOptions
+  readonly #slots: Semaphore
+  #failure: CairnError | undefined
+  #space: DiskSpace = { totalBytes: 0, freeBytes: 0 }
+  #spaceMs = -Infinity
+  #reservedBytes = 0
+  #fullUntilMs = -Infinity
+  #readErrors: number[] = []
+  readonly #directorySyncs = new Map<string, Promise<void>>()
+
+  constructor(options: ChunkDiskOptions) {
+    this.#options = options
+    this.disk = options.disk
+    this.diskId = options.diskId
+    this.directory = options.directory
+    this.#slots = new Semaphore(options.concurrency)
+  }
+
+  chunkPath(chunkId: ChunkId): string {
+    return path.join(this.shardDirectory(chunkId), `${chunkId}.chunk`)
+  }
+
+  shardDirectory(chunkId: ChunkId): string {
+    return path.join(this.directory, 'chunks', chunkId.slice(0, 2))
+  }
+
+  get temporaryDirectory(): string {
+    return path.join(this.directory, 'tmp')
+  }
+
+  get quarantineDirectory(): string {
+    return path.join(this.directory, 'quarantine')
+  }
+
+  get failed(): CairnError | undefined {
+    return this.#failure
+  }
+
+  /** Takes the disk out of use for as long as the process runs. */
+  fail(error: unknown): CairnError {
+    this.#failure ??= new CairnError('DISK_FAILED', `The disk at ${this.directory} has failed (${messageOf(error)}) and is out of use. Its chunks are rebuilt elsewhere.`, { cause: error })
+    this.#options.log.error({ directory: this.directory, error }, 'a disk has failed and is out of use')
+    return this.#failure
+  }
+
+  /** Runs one operation on this disk within its limits. @throws `DISK_FAILED`, `DISK_FULL`, or the system's error for reads */
+  async io<T>(purpose: IoPurpose, work: () => Promise<T>): Promise<T> {
+    if (this.#failure) throw this.#failure
+    const permit = await this.#slots.acquire()
+    try {
+      if (this.#failure) throw this.#failure
+      return await withDeadline(this.#options.clock, this.#options.operationTimeoutMs, `an operation on ${this.directory}`, work)
+    } catch (error) {
+      throw this.#explain(purpose, error)
+    } finally {
+      permit.release()
+    }
+  }
+
+  #explain(purpose: IoPurpose, error: unknown): unknown {
+    if (isCairnError(error, 'TIMEOUT')) return this.fail(error)
+    if (isCairnError(error)) return error
+    const code = systemCode(error)
+    if (code === 'ENOSPC' || code === 'EDQUOT') {
+      this.#fullUntilMs = this.#options.clock.monotonic() + SPACE_MAX_AGE_MS
+      return diskFull(this.directory, error)
+    }
+    if (purpose === 'sync' || (purpose === 'write' && (code === undefined || DISK_FATAL.has(code)))) return this.fail(error)
+    if (code === 'EIO') this.#countReadError(error)
+    return error
+  }
+
+  #countReadError(error: unknown): void {
+    const nowMs = this.#options.clock.monotonic()
+    this.#readErrors = [...this.#readErrors.filter((atMs) => nowMs - atMs < READ_ERROR_WINDOW_MS), nowMs]
+    if (this.#readErrors.length >= READ_ERRORS_MAX) this.fail(error)
+  }
+
+  /** Makes a directory's entries durable. Calls that wait for the same directory share one sync. */
+  async syncDirectory(directory: string): Promise<void> {
+    const waiting = this.#directorySyncs.get(directory)
+    if (waiting) return waiting
+    const sync = Promise.resolve().then(() => {
+      // From here on the sync may have begun: whoever comes later needs another.
+      this.#directorySyncs.delete(directory)
+      return this.io('sync', () => this.disk.syncDirectory(directory))
+    })
+    this.#directorySyncs.set(directory, sync)
+    return sync
+  }
+
+  async refreshSpace(): Promise<void> {
+    const nowMs = this.#options.clock.monotonic()
+    if (nowMs - this.#spaceMs < SPACE_MAX_AGE_MS || this.#failure) return
+    this.#spaceMs = nowMs
+    this.#space = await this.io('read', () => this.disk.space(this.directory)).catch((error: unknown) => {
+      this.fail(error)
+      return { totalBytes: this.#space.totalBytes, freeBytes: 0 }
+    })
+  }
+
+  /** What may still be promised to new chunks. */
+  get freeBytes(): number {
+    if (this.#failure || this.#options.clock.monotonic() < this.#fullUntilMs) return 0
+    const reserve = this.#options.reserveBytes ?? Math.min(RESERVE_BYTES_MAX, this.#space.totalBytes * RESERVE_SHARE)
+    const byFileSystem = this.#space.freeBytes - reserve
+    const byCapacity = this.#options.capacityBytes === undefined ? Infinity : this.#options.capacityBytes - this.usedBytes
+    return Math.max(0, Math.floor(Math.min(byFileSystem, byCapacity) - this.#reservedBytes))
+  }
+
+  /** Sets room aside for a chunk being written. @throws `DISK_FULL` */
+  reserve(bytes: number): { release(): void } {
+    if (this.freeBytes < bytes) throw diskFull(this.directory, undefined)
+    this.#reservedBytes += bytes
+    let held = true
+    return {
+      release: () => {
+        if (held) this.#reservedBytes -= bytes
+        held = false
+      },
+    }
+  }
+
+  report(): DiskReport {
+    const { totalBytes } = this.#space
+    return {
+      diskId: this.diskId,
+      path: this.directory,
+      state: this.#failure ? 'failed' : this.freeBytes > 0 ? 'ok' : 'full',
+      totalBytes: this.#options.capacityBytes === undefined ? totalBytes : Math.min(totalBytes, this.#options.capacityBytes),
+      freeBytes: this.freeBytes,
+      usedBytes: this.usedBytes,
+      chunkCount: this.chunkCount,
+    }
+  }
+}
+
+export const diskFull = (directory: string, cause: unknown): CairnError =>
+  new CairnError('DISK_FULL', `The disk at ${directory} has no room for this chunk. Add disks or servers, or remove files with --purge.`, cause === undefined ? {} : { cause })

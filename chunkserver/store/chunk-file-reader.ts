@@ -1,0 +1,96 @@
+/** Reading chunk files: the footer first, then leaves, each verified before anyone sees it. */
+import type { BlockPool } from '../../common/bytes/block-pool.js'
+import { leafLength, LEAF_BYTES } from '../../common/checksum/tree.js'
+import { xxh64 } from '../../common/checksum/xxh64.js'
+import { alignUp, type DiskFile } from '../../common/disk/disk.js'
+import { CairnError } from '../../common/errors/cairn-error.js'
+import type { ChunkId } from '../../common/ids.js'
+import type { ChunkDisk } from './chunk-disk.js'
+import { decodeFooter, decodeTrailer, TRAILER_BYTES, type ChunkFooter } from './chunk-file.js'
+import type { ChunkReader } from './chunk-store.js'
+
+export const corrupt = (chunkId: ChunkId, why: string): CairnError =>
+  new CairnError('CHUNK_CORRUPT', `The copy of chunk ${chunkId} here is damaged: ${why}. It is set aside and rebuilt; read another copy.`)
+
+/** How much of a file's end is read to find its footer: all of it, up to chunks of about 240 leaves. */
+const TAIL_BYTES = 4096
+
+/**
+ * Reads and checks a footer. @param buffers blocks large enough for any footer
+ * @throws `CHUNK_CORRUPT`
+ */
+export async function readFooter(disk: ChunkDisk, file: DiskFile, chunkId: ChunkId, buffers: BlockPool): Promise<ChunkFooter> {
+  const sizeBytes = await disk.io('read', () => file.sizeBytes())
+  if (sizeBytes < TAIL_BYTES || sizeBytes % TAIL_BYTES !== 0) throw corrupt(chunkId, `its file has ${sizeBytes} bytes, which no chunk file has`)
+  const block = await buffers.acquire()
+  try {
+    const tail = block.bytes.subarray(0, TAIL_BYTES)
+    await readFully(disk, file, chunkId, tail, sizeBytes - TAIL_BYTES)
+    const start = decodeTrailer(tail.subarray(TAIL_BYTES - TRAILER_BYTES), sizeBytes)
+    if (start === undefined || sizeBytes - start > block.bytes.length) throw corrupt(chunkId, 'its file does not end as chunk files do')
+    const footer = block.bytes.subarray(0, sizeBytes - start)
+    if (footer.length > TAIL_BYTES) await readFully(disk, file, chunkId, footer, start)
+    const decoded = decodeFooter(footer, sizeBytes)
+    if (!decoded) throw corrupt(chunkId, 'its footer is damaged')
+    if (decoded.chunkId !== chunkId) throw corrupt(chunkId, `its file holds chunk ${decoded.chunkId}`)
+    return decoded
+  } finally {
+    block.release()
+  }
+}
+
+async function readFully(disk: ChunkDisk, file: DiskFile, chunkId: ChunkId, target: Uint8Array, position: number): Promise<void> {
+  const count = await disk.io('read', () => file.read(target, position))
+  if (count < target.length) throw corrupt(chunkId, 'its file is shorter than it says')
+}
+
+export class ChunkFileReader implements ChunkReader {
+  readonly #disk: ChunkDisk
+  readonly #file: DiskFile
+  readonly #footer: ChunkFooter
+  readonly #onCorrupt: (error: CairnError) => void
+
+  constructor(disk: ChunkDisk, file: DiskFile, footer: ChunkFooter, onCorrupt: (error: CairnError) => void) {
+    this.#disk = disk
+    this.#file = file
+    this.#footer = footer
+    this.#onCorrupt = onCorrupt
+  }
+
+  get lengthBytes(): number {
+    return this.#footer.lengthBytes
+  }
+
+  get root(): ChunkFooter['root'] {
+    return this.#footer.root
+  }
+
+  get leafSums(): BigUint64Array {
+    return this.#footer.leafSums
+  }
+
+  async readLeaf(index: number, target: Uint8Array): Promise<number> {
+    const length = leafLength(this.lengthBytes, index)
+    try {
+      await readFully(this.#disk, this.#file, this.#footer.chunkId, target.subarray(0, alignUp(length)), index * LEAF_BYTES)
+    } catch (error) {
+      throw this.#report(error, index)
+    }
+    if (xxh64(target.subarray(0, length)) !== this.leafSums[index]) {
+      throw this.#report(corrupt(this.#footer.chunkId, `leaf ${index} does not match its checksum`), index)
+    }
+    return length
+  }
+
+  /** Damage, and sectors that cannot be read, condemn the copy; a disk that has failed is another matter. */
+  #report(error: unknown, index: number): CairnError {
+    if (this.#disk.failed) return this.#disk.failed
+    const damage = error instanceof CairnError ? error : corrupt(this.#footer.chunkId, `leaf ${index} cannot be read (${String(error)})`)
+    if (damage.code === 'CHUNK_CORRUPT') this.#onCorrupt(damage)
+    return damage
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close()
+  }
+}

@@ -1,0 +1,72 @@
+/**
+ * A fixed pool of page-aligned blocks, 1 MiB each unless said otherwise: the only memory that chunk bytes pass through.
+ *
+ * The memory of a `WebAssembly.Memory` starts on a page boundary, which is what `O_DIRECT` asks for, and one that is
+ * created with `initial = maximum` never grows, so that views of it stay valid. Pages cost nothing until first touched.
+ */
+import { assert } from '../assert.js'
+import { DISK_ALIGNMENT_BYTES } from '../disk/disk.js'
+import { Semaphore, type Permit } from '../flow/semaphore.js'
+import { MiB } from '../units.js'
+
+export const BLOCK_BYTES = MiB
+
+/** The only part used of an interface that TypeScript declares with the DOM, which this code does without. */
+declare const WebAssembly: { readonly Memory: new (size: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer } }
+const WASM_PAGE_BYTES = 65536
+
+/** Exclusive use of one block until {@link Block.release}, which may be called once. */
+export interface Block {
+  readonly bytes: Uint8Array
+  release(): void
+}
+
+export class BlockPool {
+  readonly #free: Uint8Array[] = []
+  readonly #permits: Semaphore
+  readonly capacity: number
+
+  /** @param blockBytes a multiple of 4 KiB */
+  constructor(blockCount: number, blockBytes = BLOCK_BYTES) {
+    assert(blockCount > 0, 'a block pool holds at least one block')
+    assert(blockBytes % DISK_ALIGNMENT_BYTES === 0, 'blocks are aligned')
+    const pages = Math.ceil((blockCount * blockBytes) / WASM_PAGE_BYTES)
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
+    // Pushed in reverse, so that the same few low blocks are reused while load is light and RSS stays small.
+    for (let index = blockCount - 1; index >= 0; index -= 1) {
+      this.#free.push(new Uint8Array(memory.buffer, index * blockBytes, blockBytes))
+    }
+    this.capacity = blockCount
+    this.#permits = new Semaphore(blockCount)
+  }
+
+  get inUse(): number {
+    return this.capacity - this.#permits.available
+  }
+
+  /** Waits for a block, first come first served. The content is whatever the last holder left. */
+  async acquire(signal?: AbortSignal): Promise<Block> {
+    return this.#take(await this.#permits.acquire(1, signal))
+  }
+
+  /** A block if one is free right now. */
+  tryAcquire(): Block | undefined {
+    const permit = this.#permits.tryAcquire(1)
+    return permit && this.#take(permit)
+  }
+
+  #take(permit: Permit): Block {
+    const bytes = this.#free.pop()
+    assert(bytes, 'a permit stands for a free block')
+    let held = true
+    return {
+      bytes,
+      release: () => {
+        assert(held, 'a block is released once')
+        held = false
+        this.#free.push(bytes)
+        permit.release()
+      },
+    }
+  }
+}

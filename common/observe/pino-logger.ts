@@ -1,0 +1,18 @@
+/** Logs as JSON lines on stderr, by pino. Synchronous: the last line before a crash is the one that matters. */
+import { destination, pino, stdSerializers } from 'pino'
+import type { Logger } from './logger.js'
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+
+export function createPinoLogger(options: { readonly level: LogLevel; readonly role: string }): Logger {
+  return pino(
+    {
+      level: options.level,
+      base: { role: options.role, pid: process.pid },
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: (label) => ({ level: label }) },
+      serializers: { error: stdSerializers.err },
+    },
+    destination({ fd: 2, sync: true }),
+  )
+}

@@ -1,0 +1,58 @@
+/** Conditions on a change: by generation, as If-Match and If-None-Match carry them, or in a request's body. */
+import { z } from 'zod'
+import { CairnError } from '../errors/cairn-error.js'
+import type { Headers } from '../rpc/transport.js'
+
+export const precondition = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('none') }),
+  /** Nothing may exist at the path. */
+  z.object({ kind: z.literal('absent') }),
+  /** The file at the path must be at this generation. */
+  z.object({ kind: z.literal('generation'), generation: z.number().int().min(1) }),
+])
+
+export type Precondition = z.infer<typeof precondition>
+
+export const NO_PRECONDITION: Precondition = { kind: 'none' }
+
+/** The entity tag of a file: its generation, and its checksum so that the tag names the content too. */
+export const entityTag = (file: { readonly generation: number; readonly checksum: string }): string =>
+  `"${file.generation}-${file.checksum.slice(file.checksum.indexOf(':') + 1)}"`
+
+/** The generation that an entity tag (`"3-af…"`, `"3"` or `3`) names. @throws `INVALID_ARGUMENT` */
+export function generationOfTag(tag: string): number {
+  const match = /^(?:W\/)?"?(\d{1,15})(?:-[0-9a-f]{16})?"?$/.exec(tag.trim())
+  if (!match) throw new CairnError('INVALID_ARGUMENT', `"${tag}" is not an entity tag of a file. It looks like "3" or "3-<checksum>", as stat and the ETag header give it.`)
+  return Number(match[1])
+}
+
+/** @throws `INVALID_ARGUMENT` */
+export function preconditionFromHeaders(headers: Headers): Precondition {
+  const ifNoneMatch = headers['if-none-match']
+  if (ifNoneMatch?.trim() === '*') return { kind: 'absent' }
+  const ifMatch = headers['if-match']
+  if (ifMatch !== undefined && ifMatch.trim() !== '*') return { kind: 'generation', generation: generationOfTag(ifMatch) }
+  return NO_PRECONDITION
+}
+
+export function preconditionHeaders(condition: Precondition): Headers {
+  switch (condition.kind) {
+    case 'none':
+      return {}
+    case 'absent':
+      return { 'if-none-match': '*' }
+    case 'generation':
+      return { 'if-match': `"${condition.generation}"` }
+  }
+}
+
+/** @param current the generation now at the path, undefined when nothing is there. @throws `ALREADY_EXISTS`, `PRECONDITION_FAILED` */
+export function checkPrecondition(condition: Precondition, path: string, current: number | undefined): void {
+  if (condition.kind === 'absent' && current !== undefined) {
+    throw new CairnError('ALREADY_EXISTS', `${path} exists (generation ${current}). Use another path, or drop the condition to replace it.`)
+  }
+  if (condition.kind === 'generation' && current !== condition.generation) {
+    const now = current === undefined ? 'does not exist' : `is at generation ${current}`
+    throw new CairnError('PRECONDITION_FAILED', `${path} ${now}, not at generation ${condition.generation}. Read it again and decide anew.`)
+  }
+}

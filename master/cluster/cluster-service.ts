@@ -1,0 +1,205 @@
+/**
+ * Joining, heartbeats and liveness of chunkservers.
+ *
+ * Invariant: what placement and repair see here is at most one heartbeat old; what decides over data (whether a copy
+ * counts) is in the metadata, where each change of a server's state is recorded before anyone acts on it.
+ */
+import { digestOfIds } from '../../common/checksum/id-set-digest.js'
+import { checksumToHex } from '../../common/checksum/xxh64.js'
+import { CairnError } from '../../common/errors/cairn-error.js'
+import { bytesToHex, newId, type ServerId } from '../../common/ids.js'
+import { Periodic } from '../../common/flow/periodic.js'
+import { PROTOCOL_VERSION, type Command, type HeartbeatBody, type HeartbeatResult, type MetadataPosition, type RegisterBody, type RegisterResult, type ServerState, type ShardDigest, type TaskResult } from '../../common/protocol/cluster.js'
+import type { MasterContext } from '../context.js'
+import type { BeatRecord, ServerRecord } from '../store/operations/servers.js'
+import { stateAfterSilence } from './liveness.js'
+import { ServerViews, type ServerView } from './server-view.js'
+
+
+export interface ClusterEvents {
+  /** Servers have changed state, or one has joined. */
+  readonly onStatesChanged: (changes: readonly { readonly server: ServerView; readonly from: ServerState | undefined }[]) => void
+  /** Finished tasks that a heartbeat brought; resolves when new commands may have been queued because of them. */
+  readonly onResults: (server: ServerView, results: readonly TaskResult[]) => Promise<void>
+}
+
+const ABSENT_LOAD = { writes: 0, reads: 0 }
+
+export class ClusterService {
+  readonly views = new ServerViews()
+  readonly #context: MasterContext
+  readonly #events: ClusterEvents
+  readonly #outbox = new Map<number, Command[]>()
+  readonly #beats = new Map<number, BeatRecord>()
+  readonly #liveness: Periodic
+  readonly #beatWriter: Periodic
+
+  constructor(context: MasterContext, events: ClusterEvents) {
+    this.#context = context
+    this.#events = events
+    const { clock, settings, log } = context
+    this.#liveness = new Periodic({
+      clock,
+      intervalMs: () => Math.max(10, Math.min(settings.heartbeatIntervalMs, settings.suspectAfterMs / 4)),
+      run: () => this.#checkLiveness(),
+      onError: (error) => log.error({ error }, 'liveness check failed'),
+    })
+    this.#beatWriter = new Periodic({
+      clock,
+      intervalMs: () => settings.heartbeatIntervalMs,
+      run: () => this.#writeBeats(),
+      onError: (error) => log.error({ error }, 'heartbeats could not be recorded'),
+    })
+  }
+
+  /** Loads the servers that the metadata knows. Each gets the full time to be heard before silence counts. */
+  async start(): Promise<void> {
+    for (const record of await this.#context.store.listServers({})) {
+      this.views.set({ record, state: record.state, lastBeatMs: this.#context.clock.monotonic(), load: ABSENT_LOAD, disks: [], promisedBytes: 0, seen: record.seen })
+    }
+    this.#liveness.start({ immediately: false })
+    this.#beatWriter.start({ immediately: false })
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#liveness.stop(), this.#beatWriter.stop()])
+    await this.#writeBeats()
+  }
+
+  /** @throws `WRONG_CLUSTER`, `SERVER_ID_CONFLICT`, `PROTOCOL_ERROR` */
+  async register(body: RegisterBody): Promise<RegisterResult> {
+    const { store, random, clock, log } = this.#context
+    if (body.protocolVersion !== PROTOCOL_VERSION) {
+      throw new CairnError('PROTOCOL_ERROR', `The chunkserver speaks protocol ${body.protocolVersion}, this master ${PROTOCOL_VERSION}. Install matching versions.`)
+    }
+    if (body.clusterId !== null && body.clusterId !== this.#context.clusterId) {
+      throw new CairnError('WRONG_CLUSTER', `The data directory belongs to cluster ${body.clusterId}, this is ${this.#context.clusterId}. Use an empty directory, or the master of that cluster.`)
+    }
+    this.#refuseCopiedId(body)
+    const record = await store.registerServer({
+      serverId: body.serverId,
+      freshId: newId<ServerId>(random),
+      freshReceiptKey: { keyId: bytesToHex(random.bytes(4)), secret: bytesToHex(random.bytes(32)) },
+      instanceId: body.instanceId,
+      url: body.url,
+      zone: body.zone,
+      rack: body.rack,
+      host: body.host,
+      disks: body.disks,
+      seen: body.seen,
+    })
+    const from = this.views.byNo(record.serverNo)?.state
+    const view: ServerView = { record, state: record.state, lastBeatMs: clock.monotonic(), load: ABSENT_LOAD, disks: body.disks, promisedBytes: 0, seen: body.seen }
+    this.views.set(view)
+    this.#outbox.delete(record.serverNo)
+    log.info({ serverId: record.serverId, url: record.url, incarnation: record.incarnation, from }, 'chunkserver registered')
+    this.#events.onStatesChanged([{ server: view, from }])
+    return {
+      serverId: record.serverId,
+      clusterId: this.#context.clusterId,
+      incarnation: record.incarnation,
+      receiptKey: record.receiptKey,
+      capabilityKeys: [...this.#context.capabilityKeys],
+      masterTimeMs: store.now(),
+      metadata: await store.readPosition({}),
+      settings: this.#settings(),
+    }
+  }
+
+  /**
+   * A process with a known id from another place, while the one we know still beats: a copied data directory. From the
+   * same place it is a restart, since the directory lock lets only one process at a time hold it.
+   */
+  #refuseCopiedId(body: RegisterBody): void {
+    const known = body.serverId === null ? undefined : this.views.byId(body.serverId)
+    if (!known || known.record.instanceId === body.instanceId || known.state === 'dead') return
+    const silentMs = this.#context.clock.monotonic() - known.lastBeatMs
+    const samePlace = known.record.host === body.host && known.disks.every((disk) => body.disks.some((other) => other.path === disk.path))
+    if (samePlace || silentMs >= this.#context.settings.suspectAfterMs) return
+    throw new CairnError('SERVER_ID_CONFLICT', `Server ${body.serverId} is running at ${known.record.url}. If this data directory is a copy, remove server.json and disk.json from it; if the server has moved, wait until the old one is silent.`)
+  }
+
+  /** @throws `SERVER_UNREGISTERED` */
+  async heartbeat(serverId: ServerId, body: HeartbeatBody): Promise<HeartbeatResult> {
+    const { store, clock } = this.#context
+    const view = this.views.byId(serverId)
+    if (!view || view.record.incarnation !== body.incarnation || view.state === 'dead') {
+      throw new CairnError('SERVER_UNREGISTERED', `Server ${serverId} must register again${view?.state === 'dead' ? ': it was declared dead' : ''}.`)
+    }
+    const { serverNo } = view.record
+    this.views.update(serverNo, { lastBeatMs: clock.monotonic(), load: body.load, disks: body.disks, promisedBytes: 0, seen: body.seen })
+    if (view.state === 'suspect') await this.#setStates([{ view, state: 'serving' }])
+    const current = this.views.byNo(serverNo) ?? view
+    this.#beats.set(serverNo, { serverNo, state: current.state, atMs: store.now(), disks: body.disks, seen: body.seen })
+    if (body.changes.length > 0) await store.applyChanges({ serverNo, changes: body.changes })
+    if (body.results.length > 0) await this.#events.onResults(current, body.results)
+    const shards = await this.#differingShards(serverNo, body.digests)
+    if (shards.length > 0) this.send(serverNo, { kind: 'report', shards })
+    const commands = this.#outbox.get(serverNo) ?? []
+    this.#outbox.delete(serverNo)
+    return { masterTimeMs: store.now(), metadata: await store.readPosition({}), settings: this.#settings(), capabilityKeys: [...this.#context.capabilityKeys], commands }
+  }
+
+  /** Queues a command for the server's next heartbeat. It may be lost: whoever sends it finds out and sends it again. */
+  send(serverNo: number, command: Command): void {
+    const queue = this.#outbox.get(serverNo) ?? []
+    queue.push(command)
+    this.#outbox.set(serverNo, queue)
+  }
+
+  /** The server's record by id, for checking receipts. */
+  recordOf(serverId: ServerId): ServerRecord | undefined {
+    return this.views.byId(serverId)?.record
+  }
+
+  /** True when some chunkserver has seen later metadata than ours: this database is old or empty, and must delete nothing. */
+  async isBehind(): Promise<boolean> {
+    const own = await this.#context.store.readPosition({})
+    return this.views.all().some((view) => isLater(view.seen, own))
+  }
+
+  async #differingShards(serverNo: number, digests: readonly ShardDigest[]): Promise<number[]> {
+    const differing: number[] = []
+    for (const digest of digests) {
+      const ids = await this.#context.store.shardChunkIds({ serverNo, shard: digest.shard })
+      const own = digestOfIds(ids)
+      if (own.count !== digest.count || checksumToHex(own.hash) !== digest.hash) differing.push(digest.shard)
+    }
+    return differing
+  }
+
+  async #checkLiveness(): Promise<void> {
+    const nowMs = this.#context.clock.monotonic()
+    const changes = this.views
+      .all()
+      .map((view) => ({ view, state: stateAfterSilence({ serverNo: view.record.serverNo, state: view.state, lastBeatMs: view.lastBeatMs }, nowMs, this.#context.settings) }))
+      .filter(({ view, state }) => state !== view.state)
+    if (changes.length > 0) await this.#setStates(changes)
+  }
+
+  async #setStates(changes: readonly { readonly view: ServerView; readonly state: ServerState }[]): Promise<void> {
+    await this.#context.store.setServerStates({ changes: changes.map(({ view, state }) => ({ serverNo: view.record.serverNo, state })) })
+    for (const { view, state } of changes) {
+      this.views.update(view.record.serverNo, { state })
+      this.#context.log.warn({ serverId: view.record.serverId, from: view.state, to: state }, 'chunkserver changed state')
+    }
+    this.#events.onStatesChanged(
+      changes.map(({ view }) => ({ server: this.views.byNo(view.record.serverNo) ?? view, from: view.state })),
+    )
+  }
+
+  async #writeBeats(): Promise<void> {
+    if (this.#beats.size === 0) return
+    const beats = [...this.#beats.values()]
+    this.#beats.clear()
+    await this.#context.store.recordBeats({ beats })
+  }
+
+  #settings(): RegisterResult['settings'] {
+    const { heartbeatIntervalMs, deadAfterMs } = this.#context.settings
+    return { heartbeatIntervalMs, deadAfterMs }
+  }
+}
+
+const isLater = (one: MetadataPosition, other: MetadataPosition): boolean =>
+  one.epoch > other.epoch || (one.epoch === other.epoch && one.position > other.position)

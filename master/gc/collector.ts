@@ -1,0 +1,79 @@
+/**
+ * The collector: takes unreferenced manifests apart, ends idle uploads, empties the trash, and has copies deleted that
+ * nothing refers to any more. A master whose metadata is older than what chunkservers have seen deletes nothing.
+ */
+import { Periodic } from '../../common/flow/periodic.js'
+import { DAY_MS, MINUTE_MS } from '../../common/units.js'
+import type { ClusterService } from '../cluster/cluster-service.js'
+import type { MasterContext } from '../context.js'
+import { ALLOCATION_KEPT_MS } from '../settings.js'
+
+const PAGE = 500
+const DELETIONS_PER_SERVER = 500
+/** A delete command is void when it has not been carried out by then; it is sent again. */
+const COMMAND_LIFE_MS = 1 * MINUTE_MS
+
+export class Collector {
+  readonly #context: MasterContext
+  readonly #cluster: ClusterService
+  readonly #rounds: Periodic
+  #behind = false
+
+  constructor(context: MasterContext, cluster: ClusterService) {
+    this.#context = context
+    this.#cluster = cluster
+    this.#rounds = new Periodic({
+      clock: context.clock,
+      intervalMs: () => context.settings.garbageIntervalMs,
+      run: (signal) => this.#round(signal),
+      onError: (error) => context.log.error({ error }, 'collector round failed'),
+    })
+  }
+
+  start(): void {
+    this.#rounds.start({ immediately: false })
+  }
+
+  async stop(): Promise<void> {
+    await this.#rounds.stop()
+  }
+
+  /** Why nothing is deleted, in words; null when deletions go on. */
+  brake(): string | null {
+    return this.#behind ? 'chunkservers have seen later metadata than this master has: nothing is deleted until an operator decides (was an old database restored?)' : null
+  }
+
+  async #round(signal: AbortSignal): Promise<void> {
+    const { store, settings } = this.#context
+    const now = store.now()
+    const more = (): boolean => !signal.aborted
+    await store.pruneRequests({ limit: PAGE * 10 })
+    await store.pruneJobs({ before: now - DAY_MS })
+    while (more() && (await store.purgeTrash({ limit: PAGE })) === PAGE);
+    while (more() && (await store.expireUploads({ limit: 50 })) === 50);
+    while (more() && (await store.collectManifests({ limit: PAGE })));
+    await store.condemnAllocations({ before: now - ALLOCATION_KEPT_MS, limit: PAGE })
+    this.#behind = await this.#cluster.isBehind()
+    if (this.#behind) return
+    await store.markDeleting({ before: now - settings.garbageGraceMs, limit: PAGE })
+    await store.condemnOrphans({ before: now - settings.orphanGraceMs, limit: PAGE })
+    for (const replica of await store.listReplacedCorruptReplicas({ limit: PAGE })) await store.trimReplica(replica)
+    await this.#sendDeletions()
+  }
+
+  async #sendDeletions(): Promise<void> {
+    const { store } = this.#context
+    const metadata = await store.readPosition({})
+    for (const { serverNo, chunkIds } of await store.listDeletions({ limitPerServer: DELETIONS_PER_SERVER })) {
+      const view = this.#cluster.views.byNo(serverNo)
+      if (!view || view.state === 'dead' || view.state === 'suspect') continue
+      this.#cluster.send(serverNo, {
+        kind: 'delete',
+        chunkIds,
+        incarnation: view.record.incarnation,
+        metadata,
+        expiresMs: store.now() + COMMAND_LIFE_MS,
+      })
+    }
+  }
+}

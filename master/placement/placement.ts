@@ -1,0 +1,118 @@
+/**
+ * Where copies go: a pure function of a snapshot, with its reasons.
+ *
+ * Criteria, the first that tells two servers apart decides: a zone that holds no copy yet, then a rack, then a host; and
+ * among equals chance, weighted by free space and against load. Chance rather than "the emptiest" because many
+ * allocations are made from one snapshot: the emptiest would get them all. Weighting also brings a fourth zone its
+ * share, where always taking the best three would leave it empty.
+ */
+import type { ServerId } from '../../common/ids.js'
+import type { ServerState } from '../../common/protocol/cluster.js'
+import type { Random } from '../../common/random/random.js'
+
+export interface PlacementServer {
+  readonly serverNo: number
+  readonly serverId: ServerId
+  readonly state: ServerState
+  readonly zone: string
+  readonly rack: string
+  readonly host: string
+  /** Room for one more chunk of this length at least, on one disk. */
+  readonly largestFreeBytes: number
+  readonly freeBytes: number
+  /** Operations in flight. */
+  readonly load: number
+}
+
+export interface PlacementRequest {
+  readonly copies: number
+  readonly lengthBytes: number
+  readonly servers: readonly PlacementServer[]
+  /** Where copies are already: excluded, and their domains count as used. */
+  readonly existing: readonly number[]
+  readonly excluded: ReadonlySet<number>
+}
+
+export type RejectionReason = 'not-serving' | 'holds-a-copy' | 'excluded' | 'no-space'
+
+export interface Choice {
+  readonly server: PlacementServer
+  /** What spoke for it. */
+  readonly reason: 'new-zone' | 'new-rack' | 'new-host' | 'same-host'
+}
+
+export interface Placement {
+  /** At most `copies`; fewer when no more servers will do. */
+  readonly chosen: readonly Choice[]
+  readonly rejected: readonly { readonly server: PlacementServer; readonly reason: RejectionReason }[]
+}
+
+export function place(request: PlacementRequest, random: Random): Placement {
+  const rejected: { server: PlacementServer; reason: RejectionReason }[] = []
+  const candidates = request.servers.filter((server) => {
+    const reason = rejectionOf(server, request)
+    if (reason) rejected.push({ server, reason })
+    return !reason
+  })
+  const used = request.servers.filter((server) => request.existing.includes(server.serverNo))
+  const chosen: Choice[] = []
+  while (chosen.length < request.copies && candidates.length > 0) {
+    const best = bestTier(candidates, used)
+    const server = drawWeighted(best.servers, random)
+    candidates.splice(candidates.indexOf(server), 1)
+    used.push(server)
+    chosen.push({ server, reason: best.reason })
+  }
+  return { chosen, rejected }
+}
+
+function rejectionOf(server: PlacementServer, request: PlacementRequest): RejectionReason | undefined {
+  if (server.state !== 'serving') return 'not-serving'
+  if (request.existing.includes(server.serverNo)) return 'holds-a-copy'
+  if (request.excluded.has(server.serverNo)) return 'excluded'
+  if (server.largestFreeBytes < request.lengthBytes) return 'no-space'
+  return undefined
+}
+
+const rackOf = (server: PlacementServer): string => `${server.zone}\0${server.rack}`
+const hostOf = (server: PlacementServer): string => `${rackOf(server)}\0${server.host}`
+
+/** The candidates of the widest failure domain that holds no copy yet. */
+function bestTier(candidates: readonly PlacementServer[], used: readonly PlacementServer[]): { servers: readonly PlacementServer[]; reason: Choice['reason'] } {
+  const tiers = [
+    { reason: 'new-zone', of: (server: PlacementServer) => server.zone },
+    { reason: 'new-rack', of: rackOf },
+    { reason: 'new-host', of: hostOf },
+  ] as const
+  for (const { reason, of } of tiers) {
+    const taken = new Set(used.map(of))
+    const fresh = candidates.filter((server) => !taken.has(of(server)))
+    if (fresh.length > 0) return { servers: fresh, reason }
+  }
+  return { servers: candidates, reason: 'same-host' }
+}
+
+function drawWeighted(servers: readonly PlacementServer[], random: Random): PlacementServer {
+  const weights = servers.map((server) => Math.max(1, server.freeBytes) / (1 + server.load))
+  let rest = random.fraction() * weights.reduce((sum, weight) => sum + weight, 0)
+  for (const [index, server] of servers.entries()) {
+    rest -= weights[index] ?? 0
+    if (rest < 0) return server
+  }
+  return servers.at(-1) as PlacementServer
+}
+
+/**
+ * Which of too many copies to give up: one whose failure domain holds another, else any; among those the one on the
+ * fullest server.
+ */
+export function chooseSurplus(holders: readonly PlacementServer[]): PlacementServer | undefined {
+  for (const of of [hostOf, rackOf, (server: PlacementServer) => server.zone]) {
+    const doubled = holders.filter((server) => holders.some((other) => other !== server && of(other) === of(server)))
+    if (doubled.length > 0 && doubled.length < holders.length) return fullest(doubled)
+  }
+  return fullest(holders)
+}
+
+const fullest = (servers: readonly PlacementServer[]): PlacementServer | undefined =>
+  servers.reduce<PlacementServer | undefined>((worst, server) => (!worst || server.freeBytes < worst.freeBytes ? server : worst), undefined)

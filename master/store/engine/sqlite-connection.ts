@@ -1,0 +1,90 @@
+/** One SQLite connection that runs {@link Operation}s. Synchronous; used in the writer's worker, for reads, and in tests. */
+import Database from 'better-sqlite3'
+import { DummyDriver, Kysely, Migrator, SqliteAdapter, SqliteDialect, SqliteIntrospector, SqliteQueryCompiler } from 'kysely'
+import type { Schema } from '../schema.js'
+import { migrations } from '../migrations/index.js'
+import type { CompiledStatement, Operation, Query, Statement } from './statement.js'
+
+type Native = InstanceType<typeof Database>
+
+interface Prepared {
+  readonly compiled: CompiledStatement<unknown>
+  readonly native: Database.Statement<unknown[]>
+}
+
+/** Compiles without a connection. */
+const compiler = new Kysely<Schema>({
+  dialect: {
+    createAdapter: () => new SqliteAdapter(),
+    createDriver: () => new DummyDriver(),
+    createIntrospector: (db) => new SqliteIntrospector(db),
+    createQueryCompiler: () => new SqliteQueryCompiler(),
+  },
+})
+
+export const IN_MEMORY = ':memory:'
+
+export class SqliteConnection {
+  readonly native: Native
+  readonly #prepared = new Map<Statement<never, unknown>, Prepared>()
+
+  constructor(file: string, options: { readonly readOnly: boolean }) {
+    this.native = new Database(file, { readonly: options.readOnly, timeout: 10_000 })
+    if (!options.readOnly) {
+      this.native.pragma('journal_mode = WAL')
+      // FULL: a commit is answered only after fsync. The promise of the whole system rests on this line.
+      this.native.pragma('synchronous = FULL')
+    }
+    this.native.pragma('cache_size = -65536')
+    this.native.pragma('foreign_keys = OFF')
+  }
+
+  /** Brings the schema up to date. Kysely guards it with a lock row. */
+  async migrate(): Promise<void> {
+    const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: this.native }) })
+    const { error } = await new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } }).migrateToLatest()
+    if (error) throw error as Error
+  }
+
+  /** Runs an operation to its end. Errors of a query are thrown into the operation, which may catch them. */
+  execute<Result>(operation: Operation<Result>): Result {
+    let step = operation.next()
+    while (!step.done) {
+      let value: unknown
+      try {
+        value = this.#query(step.value)
+      } catch (error) {
+        step = operation.throw(error)
+        continue
+      }
+      step = operation.next(value)
+    }
+    return step.value
+  }
+
+  #query(query: Query): unknown {
+    const { compiled, native } = this.#prepare(query.statement)
+    const params = compiled.bind(query.params)
+    switch (query.kind) {
+      case 'all':
+        return native.all(...params)
+      case 'one':
+        return native.get(...params)
+      case 'run':
+        return native.run(...params).changes
+    }
+  }
+
+  #prepare(statement: Statement<never, unknown>): Prepared {
+    const known = this.#prepared.get(statement)
+    if (known) return known
+    const compiled = statement.compile(compiler) as CompiledStatement<unknown>
+    const prepared: Prepared = { compiled, native: this.native.prepare(compiled.sql) }
+    this.#prepared.set(statement, prepared)
+    return prepared
+  }
+
+  close(): void {
+    this.native.close()
+  }
+}

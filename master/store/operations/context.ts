@@ -1,0 +1,91 @@
+/** What every operation is given, and the small steps that many share: counters, the change log, kept results. */
+import { sql } from 'kysely'
+import { CairnError } from '../../../common/errors/cairn-error.js'
+import { DAY_MS } from '../../../common/units.js'
+import { all, one, run, statement, type Operation } from '../engine/statement.js'
+
+export interface OperationContext {
+  /** The store's clock when the transaction began. */
+  readonly nowMs: number
+  /** A fresh 128-bit id. */
+  readonly newId: () => Uint8Array
+}
+
+/** Identifies a mutation: the same id with the same digest is the same request. */
+export interface RequestKey {
+  readonly id: string
+  readonly digest: string
+}
+
+/** How long the result of a request is kept, so that a repetition is answered and not done again. */
+export const REQUEST_RESULT_KEPT_MS = DAY_MS
+
+const findRequest = statement((db, p: { id: string }) => db.selectFrom('requests').selectAll().where('request_id', '=', p.id))
+const insertRequest = statement((db, p: { id: string; operation: string; digest: string; result: string; expires: number }) =>
+  db.insertInto('requests').values({ request_id: p.id, operation: p.operation, digest: p.digest, result: p.result, expires_ms: p.expires }),
+)
+const expiredRequests = statement((db, p: { now: number; limit: number }) =>
+  sql<never>`delete from requests where request_id in (select request_id from requests where expires_ms < ${p.now} limit ${p.limit})`,
+)
+
+/** Runs `work` unless the request was done before: then its kept result is the answer. */
+export function* once<Result>(ctx: OperationContext, name: string, request: RequestKey | undefined, work: Operation<Result>): Operation<Result> {
+  if (!request) return yield* work
+  const kept = yield* one(findRequest, { id: request.id })
+  if (kept) {
+    if (kept.operation !== name || kept.digest !== request.digest) {
+      throw new CairnError('REQUEST_ID_REUSED', `Request id ${request.id} was used for another request (${kept.operation}). Use a fresh one for each request.`)
+    }
+    return JSON.parse(kept.result) as Result
+  }
+  const result = yield* work
+  const text = JSON.stringify(result ?? null)
+  yield* run(insertRequest, { id: request.id, operation: name, digest: request.digest, result: text, expires: ctx.nowMs + REQUEST_RESULT_KEPT_MS })
+  return result
+}
+
+export function* pruneRequests(ctx: OperationContext, args: { limit: number }): Operation<number> {
+  return yield* run(expiredRequests, { now: ctx.nowMs, limit: args.limit })
+}
+
+export type CounterName =
+  /** Files in the namespace, and their bytes. */
+  | 'files' | 'fileBytes'
+  /** Bytes of the files in the trash. */
+  | 'trashBytes'
+  /** Chunks in state live, and their bytes before replication. */
+  | 'liveChunks' | 'liveChunkBytes'
+  /** Bytes of chunks in state condemned or deleting. */
+  | 'garbageChunkBytes'
+  /** The last position of the change log. */
+  | 'changeLog' // prettier-ignore
+
+const bumpCounter = statement((_db, p: { name: string; delta: number }) =>
+  sql<{ value: number }>`insert into counters (name, value) values (${p.name}, ${p.delta})
+    on conflict (name) do update set value = counters.value + excluded.value returning value`,
+)
+const allCounters = statement((db, _p: object) => db.selectFrom('counters').selectAll())
+
+export function* count(name: CounterName, delta: number): Operation<number> {
+  if (delta === 0) return 0
+  const row = yield* one(bumpCounter, { name, delta })
+  return row?.value ?? 0
+}
+
+export function* readCounters(): Operation<Record<CounterName, number>> {
+  const out: Record<CounterName, number> = { files: 0, fileBytes: 0, trashBytes: 0, liveChunks: 0, liveChunkBytes: 0, garbageChunkBytes: 0, changeLog: 0 }
+  for (const row of yield* all(allCounters, {})) out[row.name as CounterName] = row.value
+  return out
+}
+
+const insertChange = statement((db, p: { position: number; now: number; kind: string; path: string; data: string }) =>
+  db.insertInto('change_log').values({ position: p.position, time_ms: p.now, kind: p.kind, path: p.path, data: p.data }),
+)
+
+export type ChangeKind = 'file.committed' | 'file.deleted' | 'file.copied' | 'file.renamed' | 'file.undeleted' | 'bucket.changed' | 'bucket.deleted'
+
+/** Writes the one row of the change log that a visible mutation owes. */
+export function* logChange(ctx: OperationContext, kind: ChangeKind, path: string, data: Readonly<Record<string, unknown>>): Operation<void> {
+  const position = yield* count('changeLog', 1)
+  yield* run(insertChange, { position, now: ctx.nowMs, kind, path, data: JSON.stringify(data) })
+}

@@ -1,0 +1,200 @@
+/**
+ * Garbage: from an unreferenced manifest to a chunk that is gone. Chunk life is live → condemned → deleting → gone.
+ *
+ * Invariants: a chunk is condemned only when no manifest holds it, checked again when it goes on to `deleting`; a
+ * delete command leaves only after `deleting` is committed, so from then on no transaction can refer to the chunk; a
+ * copy stops counting before its deletion is asked for.
+ *
+ * States in conditions are written as literals where a partial index depends on them: SQLite proves nothing about parameters.
+ */
+import { sql } from 'kysely'
+import type { ChunkId } from '../../../common/ids.js'
+import { toBytes, toHex } from '../codec.js'
+import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { ChunkState, HealthClass, ManifestState, ReplicaState } from '../schema.js'
+import { count, type OperationContext } from './context.js'
+import { reassess } from './health.js'
+
+const findChunk = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('chunks').selectAll().where('chunk_id', '=', p.chunk))
+const setChunkState = statement((db, p: { chunk: Uint8Array; state: number; now: number }) =>
+  db.updateTable('chunks').set({ state: p.state, changed_ms: p.now }).where('chunk_id', '=', p.chunk),
+)
+const dropChunk = statement((db, p: { chunk: Uint8Array }) => db.deleteFrom('chunks').where('chunk_id', '=', p.chunk))
+const anyReference = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('manifest_chunks').select('chunk_index').where('chunk_id', '=', p.chunk).limit(1))
+const garbageManifest = statement((db, _p: object) => db.selectFrom('manifests').select('manifest_id').where('state', '=', sql.lit(ManifestState.garbage)).limit(1))
+const manifestPage = statement((db, p: { manifest: Uint8Array; limit: number }) =>
+  db.selectFrom('manifest_chunks').select(['chunk_index', 'chunk_id']).where('manifest_id', '=', p.manifest).orderBy('chunk_index').limit(p.limit),
+)
+const dropManifestChunk = statement((db, p: { manifest: Uint8Array; index: number }) =>
+  db.deleteFrom('manifest_chunks').where('manifest_id', '=', p.manifest).where('chunk_index', '=', p.index),
+)
+const dropManifest = statement((db, p: { manifest: Uint8Array }) => db.deleteFrom('manifests').where('manifest_id', '=', p.manifest))
+const chunksInState = statement((db, p: { state: number; before: number; limit: number }) =>
+  db.selectFrom('chunks').select('chunk_id').where('state', '<>', sql.lit(ChunkState.live)).where('state', '=', p.state).where('changed_ms', '<=', p.before).orderBy('changed_ms').limit(p.limit),
+)
+const replicasToDeleting = statement((db, p: { chunk: Uint8Array; now: number }) =>
+  db.updateTable('replicas').set({ state: ReplicaState.deleting, changed_ms: p.now }).where('chunk_id', '=', p.chunk),
+)
+const anyReplica = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('replicas').select('server_no').where('chunk_id', '=', p.chunk).limit(1))
+const replicasInState = statement((db, p: { server: number; state: number; before: number; limit: number }) =>
+  db
+    .selectFrom('replicas')
+    .select('chunk_id')
+    .where('server_no', '=', p.server)
+    .where('state', '<>', sql.lit(ReplicaState.good))
+    .where('state', '=', p.state)
+    .where('changed_ms', '<=', p.before)
+    .orderBy('changed_ms')
+    .limit(p.limit),
+)
+const setReplicaState = statement((db, p: { server: number; chunk: Uint8Array; state: number; now: number }) =>
+  db.updateTable('replicas').set({ state: p.state, changed_ms: p.now }).where('server_no', '=', p.server).where('chunk_id', '=', p.chunk),
+)
+const findReplica = statement((db, p: { server: number; chunk: Uint8Array }) =>
+  db.selectFrom('replicas').selectAll().where('server_no', '=', p.server).where('chunk_id', '=', p.chunk),
+)
+const serverNumbers = statement((db, _p: object) => db.selectFrom('servers').select('server_no'))
+
+/** Ends the life of a chunk that nothing refers to. A referenced one, or one already on its way out, is left alone. */
+export function* condemnChunk(ctx: OperationContext, chunk: Uint8Array): Operation<void> {
+  const row = yield* one(findChunk, { chunk })
+  if (!row || row.state === ChunkState.condemned || row.state === ChunkState.deleting) return
+  if (yield* one(anyReference, { chunk })) return
+  yield* run(setChunkState, { chunk, state: ChunkState.condemned, now: ctx.nowMs })
+  yield* count('garbageChunkBytes', row.length_bytes)
+  if (row.state === ChunkState.live) {
+    yield* count('liveChunks', -1)
+    yield* count('liveChunkBytes', -row.length_bytes)
+  }
+  yield* reassess(ctx, chunk)
+}
+
+/** Takes one unreferenced manifest apart, a page at a time. @returns whether there may be more to do */
+export function* collectManifests(ctx: OperationContext, args: { limit: number }): Operation<boolean> {
+  const manifest = yield* one(garbageManifest, {})
+  if (!manifest) return false
+  const rows = yield* all(manifestPage, { manifest: manifest.manifest_id, limit: args.limit })
+  for (const row of rows) {
+    yield* run(dropManifestChunk, { manifest: manifest.manifest_id, index: row.chunk_index })
+    yield* condemnChunk(ctx, row.chunk_id)
+  }
+  if (rows.length < args.limit) yield* run(dropManifest, { manifest: manifest.manifest_id })
+  return true
+}
+
+/** Condemns chunks that were allocated before `before` and never reported: their write tokens have long expired. */
+export function* condemnAllocations(ctx: OperationContext, args: { before: number; limit: number }): Operation<number> {
+  const rows = yield* all(chunksInState, { state: ChunkState.allocated, ...args })
+  for (const row of rows) yield* condemnChunk(ctx, row.chunk_id)
+  return rows.length
+}
+
+/** Chunks condemned before `before` begin to be deleted; those without any copy are gone at once. @returns how many */
+export function* markDeleting(ctx: OperationContext, args: { before: number; limit: number }): Operation<number> {
+  const rows = yield* all(chunksInState, { state: ChunkState.condemned, before: args.before, limit: args.limit })
+  for (const { chunk_id: chunk } of rows) {
+    if (yield* one(anyReference, { chunk })) {
+      // Cannot happen while the invariants hold; if it does, the reference wins.
+      yield* reviveChunk(ctx, chunk)
+      continue
+    }
+    yield* run(setChunkState, { chunk, state: ChunkState.deleting, now: ctx.nowMs })
+    yield* run(replicasToDeleting, { chunk, now: ctx.nowMs })
+    yield* forgetChunkWithoutCopies(chunk)
+  }
+  return rows.length
+}
+
+/** A condemned chunk is wanted again. @returns false when it is too late: deletions may be on their way */
+export function* reviveChunk(ctx: OperationContext, chunk: Uint8Array): Operation<boolean> {
+  const row = yield* one(findChunk, { chunk })
+  if (!row || row.state === ChunkState.deleting) return false
+  if (row.state !== ChunkState.condemned) return true
+  yield* run(setChunkState, { chunk, state: ChunkState.live, now: ctx.nowMs })
+  yield* count('garbageChunkBytes', -row.length_bytes)
+  yield* count('liveChunks', 1)
+  yield* count('liveChunkBytes', row.length_bytes)
+  yield* reassess(ctx, chunk)
+  return true
+}
+
+/** Drops the row of a chunk in deletion once no server has a row for it. */
+export function* forgetChunkWithoutCopies(chunk: Uint8Array): Operation<void> {
+  const row = yield* one(findChunk, { chunk })
+  if (row?.state !== ChunkState.deleting || (yield* one(anyReplica, { chunk }))) return
+  yield* run(dropChunk, { chunk })
+  yield* count('garbageChunkBytes', -row.length_bytes)
+}
+
+export interface PendingDeletion {
+  readonly serverNo: number
+  readonly chunkIds: ChunkId[]
+}
+
+/** What each server still has to delete, oldest first. */
+export function* listDeletions(ctx: OperationContext, args: { limitPerServer: number }): Operation<PendingDeletion[]> {
+  const out: PendingDeletion[] = []
+  for (const server of yield* all(serverNumbers, {})) {
+    const rows = yield* all(replicasInState, { server: server.server_no, state: ReplicaState.deleting, before: ctx.nowMs, limit: args.limitPerServer })
+    if (rows.length > 0) out.push({ serverNo: server.server_no, chunkIds: rows.map((row) => toHex(row.chunk_id)) })
+  }
+  return out
+}
+
+/** Copies of chunks that the metadata does not know, once they have been seen for long enough, are deleted too. */
+export function* condemnOrphans(ctx: OperationContext, args: { before: number; limit: number }): Operation<number> {
+  let condemned = 0
+  for (const server of yield* all(serverNumbers, {})) {
+    const rows = yield* all(replicasInState, { server: server.server_no, state: ReplicaState.orphan, before: args.before, limit: args.limit })
+    for (const row of rows) {
+      if (yield* one(findChunk, { chunk: row.chunk_id })) continue
+      yield* run(setReplicaState, { server: server.server_no, chunk: row.chunk_id, state: ReplicaState.deleting, now: ctx.nowMs })
+      condemned += 1
+    }
+  }
+  return condemned
+}
+
+const servingCopies = statement((db, p: { chunk: Uint8Array }) =>
+  db
+    .selectFrom('replicas')
+    .innerJoin('disks', 'disks.disk_no', 'replicas.disk_no')
+    .select((eb) => eb.fn.coalesce(eb.fn.sum<number>('disks.serving'), sql<number>`0`).as('serving'))
+    .where('replicas.chunk_id', '=', p.chunk)
+    .where('replicas.state', '=', ReplicaState.good),
+)
+
+/**
+ * Condemns one copy: a surplus one, or a bad one. Refused (false) when what stays would be fewer than the wanted live
+ * copies, so that a late or repeated decision cannot harm.
+ */
+export function* trimReplica(ctx: OperationContext, args: { chunkId: string; serverNo: number }): Operation<boolean> {
+  const chunk = toBytes(args.chunkId)
+  const row = yield* one(findChunk, { chunk })
+  const replica = yield* one(findReplica, { server: args.serverNo, chunk })
+  if (!row || !replica || row.state !== ChunkState.live) return false
+  if (replica.state !== ReplicaState.good && replica.state !== ReplicaState.corrupt) return false
+  const serving = (yield* one(servingCopies, { chunk }))?.serving ?? 0
+  const remaining = replica.state === ReplicaState.good ? serving - 1 : serving
+  if (remaining < row.wanted) return false
+  yield* run(setReplicaState, { server: args.serverNo, chunk, state: ReplicaState.deleting, now: ctx.nowMs })
+  yield* reassess(ctx, chunk)
+  return true
+}
+
+const corruptReplicas = statement((db, p: { limit: number }) =>
+  db
+    .selectFrom('replicas')
+    .leftJoin('health', 'health.chunk_id', 'replicas.chunk_id')
+    .select(['replicas.server_no', 'replicas.chunk_id'])
+    .where('replicas.state', '<>', sql.lit(ReplicaState.good))
+    .where('replicas.state', '=', ReplicaState.corrupt)
+    .where((eb) => eb.or([eb('health.class', 'is', null), eb('health.class', '=', HealthClass.surplus)]))
+    .limit(p.limit),
+)
+
+/** Bad copies of chunks that have all their good ones again: only now may they go. */
+export function* listReplacedCorruptReplicas(_ctx: OperationContext, args: { limit: number }): Operation<{ serverNo: number; chunkId: string }[]> {
+  const rows = yield* all(corruptReplicas, args)
+  return rows.map((row) => ({ serverNo: row.server_no, chunkId: toHex(row.chunk_id) }))
+}

@@ -1,0 +1,92 @@
+/** The named operations, each one transaction. The keys are their names, in logs and metrics too. */
+import { deleteBucket, getBucket, listBuckets, putBucket } from './buckets.js'
+import { commitUpload } from './commit.js'
+import { pruneRequests, type OperationContext } from './context.js'
+import { collectManifests, condemnAllocations, condemnOrphans, listDeletions, listReplacedCorruptReplicas, markDeleting, trimReplica } from './garbage.js'
+import { chunkHealth, deferRepairs, listUnhealthy, sweepServers, wakeRepairs } from './health.js'
+import { createJob, getJob, listJobs, pruneJobs, stepJobs } from './jobs.js'
+import { listPage } from './listing.js'
+import { findManifestChunk, listManifestChunks } from './manifests.js'
+import { copyFile, deleteFile, purgeTrash, renameFile, statFile, undeleteFile } from './names.js'
+import { addReplica, applyChanges, applyShardReport, getChunk, shardChunkIds } from './replicas.js'
+import { listServers, recordBeats, registerServer, setServerStates } from './servers.js'
+import { ensureCluster, ensureKeys, findToken, hasTokens, putToken, readPosition, spaceUse } from './system.js'
+import { allocateChunks, listUploadChunks, reportChunks } from './upload-chunks.js'
+import { abortUpload, expireUploads, getUpload, keepUpload, listUploads, openUpload } from './uploads.js'
+import type { Operation } from '../engine/statement.js'
+
+// Operations without arguments are wrapped to take an (ignored) empty object, so that all have one shape.
+const plain =
+  <R>(operation: () => Operation<R>) =>
+  (_ctx: OperationContext, _args: Record<string, never>): Operation<R> =>
+    operation()
+
+/** Operations that write. Run one after another, many to a synced transaction. */
+export const writes = {
+  ensureCluster: (ctx: OperationContext, _args: Record<string, never>) => ensureCluster(ctx),
+  ensureKeys,
+  putToken,
+  putBucket,
+  deleteBucket,
+  deleteFile,
+  copyFile,
+  renameFile,
+  undeleteFile,
+  purgeTrash,
+  openUpload,
+  keepUpload,
+  allocateChunks,
+  reportChunks,
+  commitUpload,
+  abortUpload,
+  expireUploads,
+  registerServer,
+  setServerStates,
+  recordBeats,
+  addReplica,
+  applyChanges,
+  applyShardReport,
+  sweepServers,
+  deferRepairs,
+  wakeRepairs: plain(wakeRepairs),
+  trimReplica,
+  collectManifests,
+  condemnAllocations,
+  condemnOrphans,
+  markDeleting,
+  createJob,
+  stepJobs,
+  pruneJobs,
+  pruneRequests,
+} as const
+
+/** Operations that only read. They see every write that has been answered. */
+export const reads = {
+  readPosition: plain(readPosition),
+  findToken,
+  hasTokens: plain(hasTokens),
+  getBucket,
+  listBuckets,
+  statFile,
+  listPage,
+  listManifestChunks,
+  findManifestChunk,
+  getUpload,
+  listUploads,
+  listUploadChunks,
+  listServers: plain(listServers),
+  getChunk,
+  shardChunkIds,
+  listUnhealthy,
+  chunkHealth: plain(chunkHealth),
+  listDeletions,
+  listReplacedCorruptReplicas,
+  getJob,
+  listJobs,
+  spaceUse: plain(spaceUse),
+} as const
+
+export type Writes = typeof writes
+export type Reads = typeof reads
+export type WriteName = keyof Writes
+export type ReadName = keyof Reads

@@ -1,0 +1,169 @@
+/** Replica rows: which server holds which chunk, told by receipts, by heartbeats and by shard reports. */
+import { sql } from 'kysely'
+import type { ReceiptJson } from '../../../common/protocol/chunk-data.js'
+import type { StoreChange } from '../../../common/protocol/cluster.js'
+import { shardEnd, shardStart, toBytes, toHex } from '../codec.js'
+import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { ChunkState, ReplicaState, type ReplicaTable } from '../schema.js'
+import type { OperationContext } from './context.js'
+import { forgetChunkWithoutCopies } from './garbage.js'
+import { reassess } from './health.js'
+
+const findChunk = statement((db, p: { chunk: Uint8Array }) =>
+  db.selectFrom('chunks').select(['state', 'length_bytes', 'root']).where('chunk_id', '=', p.chunk),
+)
+const diskOf = statement((db, p: { disk: Uint8Array; server: number }) =>
+  db.selectFrom('disks').select('disk_no').where('disk_id', '=', p.disk).where('server_no', '=', p.server),
+)
+const upsert = statement((_db, p: ReplicaTable) =>
+  // A row on its way out stays so: its copy no longer counts, and its deletion may have been sent.
+  sql<never>`insert into replicas (server_no, chunk_id, disk_no, state, store_seq, changed_ms)
+    values (${p.server_no}, ${p.chunk_id}, ${p.disk_no}, ${p.state}, ${p.store_seq}, ${p.changed_ms})
+    on conflict (server_no, chunk_id) do update set disk_no = excluded.disk_no, changed_ms = excluded.changed_ms,
+      state = case when replicas.state = 2 then 2 else excluded.state end,
+      store_seq = excluded.store_seq
+    where excluded.store_seq >= replicas.store_seq`,
+)
+const removeUpTo = statement((db, p: { server: number; chunk: Uint8Array; sequence: number }) =>
+  db.deleteFrom('replicas').where('server_no', '=', p.server).where('chunk_id', '=', p.chunk).where('store_seq', '<=', p.sequence),
+)
+const markCorrupt = statement((db, p: { server: number; chunk: Uint8Array; now: number; sequence: number }) =>
+  // With its sequence, so that a report taken before the copy was found bad cannot make it good again.
+  db
+    .updateTable('replicas')
+    .set({ state: ReplicaState.corrupt, changed_ms: p.now, store_seq: p.sequence })
+    .where('server_no', '=', p.server)
+    .where('chunk_id', '=', p.chunk)
+    .where('state', '=', ReplicaState.good),
+)
+const shardRows = statement((db, p: { server: number; from: Uint8Array; to: Uint8Array }) =>
+  db
+    .selectFrom('replicas')
+    .select(['chunk_id', 'state', 'store_seq'])
+    .where('server_no', '=', p.server)
+    .where('chunk_id', '>=', p.from)
+    .where('chunk_id', '<', p.to),
+)
+
+export interface CopyFacts {
+  readonly chunkId: string
+  readonly diskId: string
+  readonly lengthBytes: number
+  readonly root: string
+}
+
+/**
+ * Takes up a server's word that it holds a whole copy. The copy of a chunk that the metadata does not know becomes an
+ * orphan; one whose length or root differs from what was committed becomes corrupt.
+ * @returns false when the disk is none of this server's: it was wiped or replaced since, so the word is history
+ */
+export function* recordCopy(ctx: OperationContext, serverNo: number, facts: CopyFacts, sequence: number): Operation<boolean> {
+  const disk = yield* one(diskOf, { disk: toBytes(facts.diskId), server: serverNo })
+  if (!disk) return false
+  const chunk = toBytes(facts.chunkId)
+  const known = yield* one(findChunk, { chunk })
+  yield* run(upsert, {
+    server_no: serverNo,
+    chunk_id: chunk,
+    disk_no: disk.disk_no,
+    state: stateOfCopy(known, facts),
+    store_seq: sequence,
+    changed_ms: ctx.nowMs,
+  })
+  if (known?.state === ChunkState.live) yield* reassess(ctx, chunk)
+  return true
+}
+
+function stateOfCopy(known: { state: number; length_bytes: number; root: Uint8Array | null } | undefined, facts: CopyFacts): number {
+  if (!known) return ReplicaState.orphan
+  if (known.state === ChunkState.deleting) return ReplicaState.deleting
+  if (known.length_bytes !== facts.lengthBytes) return ReplicaState.corrupt
+  if (known.root !== null && toHex(known.root) !== facts.root) return ReplicaState.corrupt
+  return ReplicaState.good
+}
+
+/** A finished repair: the target's receipt, already checked for its signature. */
+export function* addReplica(ctx: OperationContext, args: { serverNo: number; receipt: ReceiptJson }): Operation<boolean> {
+  return yield* recordCopy(ctx, args.serverNo, args.receipt, args.receipt.storeSeq)
+}
+
+/** Applies what changed in a server's store, in the order of its sequence. */
+export function* applyChanges(ctx: OperationContext, args: { serverNo: number; changes: readonly StoreChange[] }): Operation<void> {
+  for (const change of args.changes) {
+    const chunk = toBytes(change.chunkId)
+    if (change.kind === 'added') {
+      yield* recordCopy(ctx, args.serverNo, change, change.sequence)
+    } else if (change.kind === 'removed') {
+      yield* removeCopy(ctx, args.serverNo, chunk, change.sequence)
+    } else {
+      yield* run(markCorrupt, { server: args.serverNo, chunk, now: ctx.nowMs, sequence: change.sequence })
+      yield* reassess(ctx, chunk)
+    }
+  }
+}
+
+function* removeCopy(ctx: OperationContext, server: number, chunk: Uint8Array, sequence: number): Operation<void> {
+  yield* run(removeUpTo, { server, chunk, sequence })
+  yield* reassess(ctx, chunk)
+  yield* forgetChunkWithoutCopies(chunk)
+}
+
+/** Rows of one shard of one server, for comparison with the server's own digest. Corrupt copies are in neither. */
+export function* shardChunkIds(_ctx: OperationContext, args: { serverNo: number; shard: number }): Operation<Uint8Array[]> {
+  const rows = yield* all(shardRows, { server: args.serverNo, from: shardStart(args.shard), to: shardEnd(args.shard) })
+  return rows.filter((row) => row.state !== ReplicaState.corrupt).map((row) => row.chunk_id)
+}
+
+export interface ShardReport {
+  readonly serverNo: number
+  readonly shard: number
+  /** Only rows at most this old can be contradicted by the report. */
+  readonly asOfSequence: number
+  readonly copies: readonly CopyFacts[]
+}
+
+/** Makes a shard's rows agree with what the server holds. */
+export function* applyShardReport(ctx: OperationContext, args: ShardReport): Operation<{ added: number; removed: number }> {
+  const rows = yield* all(shardRows, { server: args.serverNo, from: shardStart(args.shard), to: shardEnd(args.shard) })
+  const held = new Set(args.copies.map((copy) => copy.chunkId))
+  const known = new Map(rows.map((row) => [toHex<string>(row.chunk_id), row]))
+  let removed = 0
+  for (const [chunkId, row] of known) {
+    if (held.has(chunkId) || row.store_seq > args.asOfSequence || row.state === ReplicaState.corrupt) continue
+    yield* removeCopy(ctx, args.serverNo, row.chunk_id, args.asOfSequence)
+    removed += 1
+  }
+  let added = 0
+  for (const copy of args.copies) {
+    const row = known.get(copy.chunkId)
+    if (row && row.state !== ReplicaState.corrupt) continue
+    // A corrupt copy that the server lists again has been replaced by a good one.
+    if (yield* recordCopy(ctx, args.serverNo, copy, args.asOfSequence)) added += 1
+  }
+  return { added, removed }
+}
+
+const chunkRow = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('chunks').selectAll().where('chunk_id', '=', p.chunk))
+const chunkReplicas = statement((db, p: { chunk: Uint8Array }) =>
+  db.selectFrom('replicas').select(['server_no', 'state']).where('chunk_id', '=', p.chunk),
+)
+
+export interface ChunkFacts {
+  readonly state: number
+  readonly lengthBytes: number
+  readonly root: string | null
+  readonly replicas: readonly { readonly serverNo: number; readonly state: number }[]
+}
+
+export function* getChunk(_ctx: OperationContext, args: { chunkId: string }): Operation<ChunkFacts | undefined> {
+  const chunk = toBytes(args.chunkId)
+  const row = yield* one(chunkRow, { chunk })
+  if (!row) return undefined
+  const replicas = yield* all(chunkReplicas, { chunk })
+  return {
+    state: row.state,
+    lengthBytes: row.length_bytes,
+    root: row.root && toHex(row.root),
+    replicas: replicas.map((replica) => ({ serverNo: replica.server_no, state: replica.state })),
+  }
+}

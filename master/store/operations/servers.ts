@@ -1,0 +1,230 @@
+/** Chunkservers and their disks, as the metadata knows them. Who is alive is decided in cluster/, and recorded here. */
+import { CairnError } from '../../../common/errors/cairn-error.js'
+import type { ServerId } from '../../../common/ids.js'
+import type { DiskReport, MetadataPosition, ServerState } from '../../../common/protocol/cluster.js'
+import { toBytes, toHex } from '../codec.js'
+import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import type { DiskTable, ServerTable } from '../schema.js'
+import type { OperationContext } from './context.js'
+import { startSweep, wakeRepairs } from './health.js'
+
+const findById = statement((db, p: { id: Uint8Array }) => db.selectFrom('servers').selectAll().where('server_id', '=', p.id))
+const allServers = statement((db, _p: object) => db.selectFrom('servers').selectAll().orderBy('server_no'))
+const highestServer = statement((db, _p: object) => db.selectFrom('servers').select((eb) => eb.fn.max<number | null>('server_no').as('highest')))
+const insertServer = statement((db, p: ServerTable) =>
+  db.insertInto('servers').values({
+    server_no: p.server_no, server_id: p.server_id, instance_id: p.instance_id, incarnation: p.incarnation, url: p.url, zone: p.zone, rack: p.rack,
+    host: p.host, state: p.state, receipt_key_id: p.receipt_key_id, receipt_secret: p.receipt_secret, registered_ms: p.registered_ms,
+    heartbeat_ms: p.heartbeat_ms, used_bytes: p.used_bytes, free_bytes: p.free_bytes, chunk_count: p.chunk_count, seen_epoch: p.seen_epoch,
+    seen_position: p.seen_position, sweep_after: p.sweep_after,
+  }),
+) // prettier-ignore
+const updateServer = statement((db, p: Pick<ServerTable, 'server_no' | 'instance_id' | 'incarnation' | 'url' | 'zone' | 'rack' | 'host' | 'state' | 'registered_ms' | 'heartbeat_ms'>) =>
+  db
+    .updateTable('servers')
+    .set({
+      instance_id: p.instance_id, incarnation: p.incarnation, url: p.url, zone: p.zone, rack: p.rack, host: p.host, state: p.state,
+      registered_ms: p.registered_ms, heartbeat_ms: p.heartbeat_ms,
+    })
+    .where('server_no', '=', p.server_no),
+) // prettier-ignore
+const setState = statement((db, p: { server: number; state: string }) => db.updateTable('servers').set({ state: p.state }).where('server_no', '=', p.server))
+const recordBeat = statement((db, p: { server: number; now: number; used: number; free: number; chunks: number; epoch: number; position: number }) =>
+  db
+    .updateTable('servers')
+    .set({ heartbeat_ms: p.now, used_bytes: p.used, free_bytes: p.free, chunk_count: p.chunks, seen_epoch: p.epoch, seen_position: p.position })
+    .where('server_no', '=', p.server),
+)
+const disksOf = statement((db, p: { server: number }) => db.selectFrom('disks').selectAll().where('server_no', '=', p.server))
+const findDisk = statement((db, p: { id: Uint8Array }) => db.selectFrom('disks').selectAll().where('disk_id', '=', p.id))
+const highestDisk = statement((db, _p: object) => db.selectFrom('disks').select((eb) => eb.fn.max<number | null>('disk_no').as('highest')))
+const insertDisk = statement((db, p: DiskTable) =>
+  db.insertInto('disks').values({
+    disk_no: p.disk_no, disk_id: p.disk_id, server_no: p.server_no, path: p.path, state: p.state, serving: p.serving, reachable: p.reachable,
+  }),
+) // prettier-ignore
+const updateDisk = statement((db, p: { disk: number; path: string; state: string; serving: number; reachable: number }) =>
+  db.updateTable('disks').set({ path: p.path, state: p.state, serving: p.serving, reachable: p.reachable }).where('disk_no', '=', p.disk),
+)
+
+export interface ServerRecord {
+  readonly serverNo: number
+  readonly serverId: ServerId
+  readonly instanceId: string
+  readonly incarnation: number
+  readonly url: string
+  readonly zone: string
+  readonly rack: string
+  readonly host: string
+  readonly state: ServerState
+  readonly receiptKey: { readonly keyId: string; readonly secret: string }
+  readonly heartbeatMs: number | null
+  readonly usedBytes: number
+  readonly freeBytes: number
+  readonly chunkCount: number
+  readonly seen: MetadataPosition
+}
+
+const toRecord = (row: ServerTable): ServerRecord => ({
+  serverNo: row.server_no,
+  serverId: toHex(row.server_id),
+  instanceId: row.instance_id,
+  incarnation: row.incarnation,
+  url: row.url,
+  zone: row.zone,
+  rack: row.rack,
+  host: row.host,
+  state: row.state as ServerState,
+  receiptKey: { keyId: row.receipt_key_id, secret: row.receipt_secret },
+  heartbeatMs: row.heartbeat_ms,
+  usedBytes: row.used_bytes,
+  freeBytes: row.free_bytes,
+  chunkCount: row.chunk_count,
+  seen: { epoch: row.seen_epoch, position: row.seen_position },
+})
+
+/** All servers. A cluster has at most some thousand, which the master keeps in memory anyway. */
+export function* listServers(): Operation<ServerRecord[]> {
+  return (yield* all(allServers, {})).map(toRecord)
+}
+
+export interface RegisterServerArgs {
+  /** Null: a new server, which gets `freshId`. */
+  readonly serverId: string | null
+  readonly freshId: string
+  readonly freshReceiptKey: { readonly keyId: string; readonly secret: string }
+  readonly instanceId: string
+  readonly url: string
+  readonly zone: string
+  readonly rack: string
+  readonly host: string
+  readonly disks: readonly DiskReport[]
+  readonly seen: MetadataPosition
+}
+
+/** @throws `SERVER_ID_CONFLICT` when a disk belongs to another server */
+export function* registerServer(ctx: OperationContext, args: RegisterServerArgs): Operation<ServerRecord> {
+  const known = args.serverId === null ? undefined : yield* one(findById, { id: toBytes(args.serverId) })
+  const row = known ? yield* comeBack(ctx, known, args) : yield* join(ctx, args)
+  yield* syncDisks(row, args.disks)
+  yield* startSweep(row.server_no)
+  yield* wakeRepairs()
+  return toRecord(row)
+}
+
+function* join(ctx: OperationContext, args: RegisterServerArgs): Operation<ServerTable> {
+  const row: ServerTable = {
+    server_no: ((yield* one(highestServer, {}))?.highest ?? 0) + 1,
+    // A server id that this database does not know, for example after a restore, is kept: its chunks go by it.
+    server_id: toBytes(args.serverId ?? args.freshId),
+    instance_id: args.instanceId,
+    incarnation: 1,
+    url: args.url,
+    zone: args.zone,
+    rack: args.rack,
+    host: args.host,
+    state: 'serving',
+    receipt_key_id: args.freshReceiptKey.keyId,
+    receipt_secret: args.freshReceiptKey.secret,
+    registered_ms: ctx.nowMs,
+    heartbeat_ms: ctx.nowMs,
+    used_bytes: 0,
+    free_bytes: 0,
+    chunk_count: 0,
+    seen_epoch: args.seen.epoch,
+    seen_position: args.seen.position,
+    sweep_after: null,
+  }
+  yield* run(insertServer, row)
+  return row
+}
+
+function* comeBack(ctx: OperationContext, before: ServerTable, args: RegisterServerArgs): Operation<ServerTable> {
+  const stays = before.state === 'draining' || before.state === 'decommissioned'
+  const row: ServerTable = {
+    ...before,
+    instance_id: args.instanceId,
+    // The same process that registers again, after a lost answer or a restart of the master, is the same incarnation.
+    incarnation: before.instance_id === args.instanceId ? before.incarnation : before.incarnation + 1,
+    url: args.url,
+    zone: args.zone,
+    rack: args.rack,
+    host: args.host,
+    state: stays ? before.state : 'serving',
+    registered_ms: ctx.nowMs,
+    heartbeat_ms: ctx.nowMs,
+  }
+  yield* run(updateServer, row)
+  return row
+}
+
+const countsAsServing = (state: string): boolean => state === 'serving' || state === 'draining'
+const countsAsReachable = (state: string): boolean => countsAsServing(state) || state === 'suspect' || state === 'maintenance'
+
+function flags(serverState: string, diskState: string): { serving: number; reachable: number } {
+  const usable = diskState === 'ok' || diskState === 'full'
+  return { serving: usable && countsAsServing(serverState) ? 1 : 0, reachable: usable && countsAsReachable(serverState) ? 1 : 0 }
+}
+
+/** Makes a server's disk rows agree with what it says. A disk that it no longer names does not count any more. */
+function* syncDisks(server: Pick<ServerTable, 'server_no' | 'state'>, reports: readonly DiskReport[]): Operation<boolean> {
+  let changed = false
+  const named = new Set(reports.map((report) => report.diskId as string))
+  for (const report of reports) {
+    const row = yield* one(findDisk, { id: toBytes(report.diskId) })
+    if (row && row.server_no !== server.server_no) {
+      throw new CairnError('SERVER_ID_CONFLICT', `Disk ${report.diskId} (${report.path}) belongs to another server: the directory was copied. Remove disk.json from the copy.`)
+    }
+    const { serving, reachable } = flags(server.state, report.state)
+    if (!row) {
+      const next = ((yield* one(highestDisk, {}))?.highest ?? 0) + 1
+      yield* run(insertDisk, { disk_no: next, disk_id: toBytes(report.diskId), server_no: server.server_no, path: report.path, state: report.state, serving, reachable })
+    } else if (row.serving !== serving || row.reachable !== reachable || row.state !== report.state || row.path !== report.path) {
+      yield* run(updateDisk, { disk: row.disk_no, path: report.path, state: report.state, serving, reachable })
+      changed ||= row.serving !== serving || row.reachable !== reachable
+    }
+  }
+  for (const row of yield* all(disksOf, { server: server.server_no })) {
+    if (named.has(toHex(row.disk_id)) || row.state === 'absent') continue
+    yield* run(updateDisk, { disk: row.disk_no, path: row.path, state: 'absent', serving: 0, reachable: 0 })
+    changed = true
+  }
+  return changed
+}
+
+/** Records decisions about servers' states, and marks their chunks for reassessment. */
+export function* setServerStates(_ctx: OperationContext, args: { changes: readonly { serverNo: number; state: ServerState }[] }): Operation<void> {
+  for (const { serverNo, state } of args.changes) {
+    yield* run(setState, { server: serverNo, state })
+    for (const disk of yield* all(disksOf, { server: serverNo })) {
+      yield* run(updateDisk, { disk: disk.disk_no, path: disk.path, state: disk.state, ...flags(state, disk.state) })
+    }
+    yield* startSweep(serverNo)
+  }
+  if (args.changes.some((change) => change.state === 'serving')) yield* wakeRepairs()
+}
+
+export interface BeatRecord {
+  readonly serverNo: number
+  readonly state: ServerState
+  readonly atMs: number
+  readonly disks: readonly DiskReport[]
+  readonly seen: MetadataPosition
+}
+
+/** The heartbeats since the last call, one row each: kept in memory and written once a second. */
+export function* recordBeats(_ctx: OperationContext, args: { beats: readonly BeatRecord[] }): Operation<void> {
+  for (const beat of args.beats) {
+    const sum = (pick: (disk: DiskReport) => number): number => beat.disks.reduce((total, disk) => total + pick(disk), 0)
+    yield* run(recordBeat, {
+      server: beat.serverNo,
+      now: beat.atMs,
+      used: sum((disk) => disk.usedBytes),
+      free: sum((disk) => disk.freeBytes),
+      chunks: sum((disk) => disk.chunkCount),
+      epoch: beat.seen.epoch,
+      position: beat.seen.position,
+    })
+    if (yield* syncDisks({ server_no: beat.serverNo, state: beat.state }, beat.disks)) yield* startSweep(beat.serverNo)
+  }
+}

@@ -1,0 +1,230 @@
+/**
+ * The tables of the metadata, as Kysely types. What each column means stands in docs/formats/metadata-schema.md.
+ * Ids are 16 raw bytes, chunk roots 8, times milliseconds since the epoch by the store's clock.
+ */
+
+export const ChunkState = { allocated: 0, live: 1, condemned: 2, deleting: 3 } as const
+export const ReplicaState = { good: 0, corrupt: 1, deleting: 2, orphan: 3 } as const
+export const UploadState = { open: 0, committed: 1, aborted: 2 } as const
+export const ManifestState = { draft: 0, sealed: 1, garbage: 2 } as const
+/** Why a chunk is in the health table; the repair planner takes them in this order. */
+export const HealthClass = { lastCopy: 0, belowGoal: 1, waiting: 2, unavailable: 3, surplus: 4 } as const
+
+export interface MetaTable {
+  id: number
+  cluster_id: Uint8Array
+  metadata_epoch: number
+  /** Rises with every committed batch of writes: the log position that chunkservers remember. */
+  position: number
+  created_ms: number
+}
+
+export interface SettingTable {
+  name: string
+  value: string
+}
+
+export interface SigningKeyTable {
+  key_id: string
+  kind: string
+  secret: string
+  created_ms: number
+}
+
+export interface TokenTable {
+  hash: string
+  name: string
+  scopes: string
+  created_ms: number
+}
+
+export interface BucketTable {
+  name: string
+  replicas: number
+  min_replicas: number
+  chunk_size_bytes: number
+  trash_days: number
+  created_ms: number
+}
+
+/** What a file's newest generation is, wherever it stands: in the namespace or in the trash. */
+export interface FileColumns {
+  path: string
+  file_id: Uint8Array
+  generation: number
+  manifest_id: Uint8Array
+  size_bytes: number
+  chunk_size_bytes: number
+  chunk_count: number
+  checksum: string
+  replicas: number
+  created_ms: number
+  modified_ms: number
+}
+
+export type NameTable = FileColumns
+
+export interface TrashTable extends FileColumns {
+  trash_id: Uint8Array
+  deleted_ms: number
+  purge_ms: number
+}
+
+export interface ManifestTable {
+  manifest_id: Uint8Array
+  state: number
+  /** How many names and trash entries hold it. At 0 it becomes garbage. */
+  reference_count: number
+  size_bytes: number
+  chunk_count: number
+}
+
+export interface ManifestChunkTable {
+  manifest_id: Uint8Array
+  chunk_index: number
+  chunk_id: Uint8Array
+  offset_bytes: number
+  length_bytes: number
+  root: Uint8Array
+}
+
+export interface ChunkTable {
+  chunk_id: Uint8Array
+  upload_id: Uint8Array
+  chunk_index: number
+  length_bytes: number
+  root: Uint8Array | null
+  state: number
+  wanted: number
+  changed_ms: number
+}
+
+export interface ReplicaTable {
+  server_no: number
+  chunk_id: Uint8Array
+  disk_no: number
+  state: number
+  store_seq: number
+  changed_ms: number
+}
+
+export interface ServerTable {
+  server_no: number
+  server_id: Uint8Array
+  instance_id: string
+  incarnation: number
+  url: string
+  zone: string
+  rack: string
+  host: string
+  state: string
+  receipt_key_id: string
+  receipt_secret: string
+  registered_ms: number
+  heartbeat_ms: number | null
+  used_bytes: number
+  free_bytes: number
+  chunk_count: number
+  seen_epoch: number
+  seen_position: number
+  /** While not null, the chunks of this server above it wait to be reassessed after a change of its state. */
+  sweep_after: Uint8Array | null
+}
+
+export interface DiskTable {
+  disk_no: number
+  disk_id: Uint8Array
+  server_no: number
+  path: string
+  state: string
+  /** 1 while copies on it count as live: disk in order, server serving or draining. */
+  serving: number
+  /** 1 while copies on it are expected back soon: as above, or server suspect or in maintenance. */
+  reachable: number
+}
+
+export interface UploadTable {
+  upload_id: Uint8Array
+  path: string
+  owner: string
+  fingerprint: string | null
+  size_bytes: number | null
+  uploaded_bytes: number
+  chunk_size_bytes: number
+  replicas: number
+  min_replicas: number
+  writer_epoch: number
+  precondition: string
+  manifest_id: Uint8Array
+  state: number
+  created_ms: number
+  active_ms: number
+}
+
+export interface RequestTable {
+  request_id: string
+  operation: string
+  digest: string
+  result: string
+  expires_ms: number
+}
+
+export interface HealthTable {
+  chunk_id: Uint8Array
+  class: number
+  serving: number
+  wanted: number
+  attempts: number
+  next_ms: number
+  last_error: string | null
+  since_ms: number
+}
+
+export interface JobTable {
+  job_id: Uint8Array
+  kind: string
+  from_prefix: string
+  to_prefix: string | null
+  flag: number
+  state: string
+  cursor: string
+  processed: number
+  skipped: number
+  error: string | null
+  created_ms: number
+}
+
+export interface CounterTable {
+  name: string
+  value: number
+}
+
+export interface ChangeLogTable {
+  position: number
+  time_ms: number
+  kind: string
+  path: string
+  data: string
+}
+
+export interface Schema {
+  meta: MetaTable
+  settings: SettingTable
+  signing_keys: SigningKeyTable
+  tokens: TokenTable
+  buckets: BucketTable
+  names: NameTable
+  trash: TrashTable
+  manifests: ManifestTable
+  manifest_chunks: ManifestChunkTable
+  chunks: ChunkTable
+  replicas: ReplicaTable
+  servers: ServerTable
+  disks: DiskTable
+  uploads: UploadTable
+  requests: RequestTable
+  health: HealthTable
+  jobs: JobTable
+  counters: CounterTable
+  change_log: ChangeLogTable
+}

@@ -1,0 +1,111 @@
+/**
+ * The embedded {@link MetadataStore}: one SQLite file, one writer in a thread of its own, reads on the caller's thread.
+ * With `:memory:` everything runs inline on one connection, on the injected clock: for tests and simulation.
+ */
+import { Worker } from 'node:worker_threads'
+import { CairnError } from '../../common/errors/cairn-error.js'
+import { SystemClock } from '../../common/clock/system-clock.js'
+import type { Clock } from '../../common/clock/clock.js'
+import { deferred, type Deferred } from '../../common/flow/deferred.js'
+import type { Random } from '../../common/random/random.js'
+import type { Operation } from './engine/statement.js'
+import { IN_MEMORY, SqliteConnection } from './engine/sqlite-connection.js'
+import type { WriterAnswer } from './engine/sqlite-writer-worker.js'
+import { runWriteBatch, type WriteRequest } from './engine/write-batch.js'
+import type { MetadataStore } from './metadata-store.js'
+import { reads, writes, type ReadName, type WriteName } from './operations/index.js'
+import type { OperationContext } from './operations/context.js'
+
+interface Writer {
+  write(request: WriteRequest): Promise<unknown>
+  close(): Promise<void>
+}
+
+const READ_ONLY: Pick<OperationContext, 'newId'> = {
+  newId: () => {
+    throw new Error('a read makes no ids')
+  },
+}
+
+/** Opens, or makes, the metadata at `file`. @param onFatal told when the writer has failed: the process must end, nothing may be retried. */
+export async function openSqliteStore(file: string, onFatal: (error: unknown) => void): Promise<MetadataStore> {
+  const migrating = new SqliteConnection(file, { readOnly: false })
+  await migrating.migrate()
+  migrating.close()
+  const clock = new SystemClock()
+  const writer = new ThreadWriter(file, onFatal)
+  const reader = new SqliteConnection(file, { readOnly: true })
+  return assemble(clock, writer, reader, () => reader.close())
+}
+
+/** A store that lives as long as the process. Durable to nobody; for tests and simulation. */
+export async function openMemoryStore(clock: Clock, random: Random): Promise<MetadataStore> {
+  const connection = new SqliteConnection(IN_MEMORY, { readOnly: false })
+  await connection.migrate()
+  const inline: Writer = {
+    write: async (request) => {
+      const [outcome] = runWriteBatch(connection, [request], { now: () => clock.now(), random })
+      if (!outcome?.ok) throw outcome?.error
+      return outcome.value
+    },
+    close: async () => undefined,
+  }
+  return assemble(clock, inline, connection, () => connection.close())
+}
+
+function assemble(clock: Clock, writer: Writer, reader: SqliteConnection, closeReader: () => void): MetadataStore {
+  const operations: Record<string, (args: unknown) => Promise<unknown>> = {}
+  for (const name of Object.keys(writes) as WriteName[]) operations[name] = (args) => writer.write({ name, args })
+  for (const name of Object.keys(reads) as ReadName[]) {
+    const read = reads[name] as unknown as (ctx: OperationContext, args: unknown) => Operation<unknown>
+    operations[name] = async (args) => reader.execute(read({ ...READ_ONLY, nowMs: clock.now() }, args))
+  }
+  const close = async (): Promise<void> => {
+    await writer.close()
+    closeReader()
+  }
+  return { ...operations, now: () => clock.now(), close, [Symbol.asyncDispose]: close } as unknown as MetadataStore
+}
+
+class ThreadWriter implements Writer {
+  readonly #worker: Worker
+  readonly #waiting = new Map<number, Deferred<unknown>>()
+  #nextId = 1
+  #closing = false
+
+  constructor(file: string, onFatal: (error: unknown) => void) {
+    this.#worker = new Worker(new URL('./engine/sqlite-writer-worker.js', import.meta.url), { workerData: { file } })
+    this.#worker.on('message', (answers: readonly WriterAnswer[]) => answers.forEach((answer) => this.#settle(answer)))
+    const fail = (error: unknown): void => {
+      for (const waiter of this.#waiting.values()) waiter.reject(error)
+      this.#waiting.clear()
+      if (!this.#closing) onFatal(error)
+    }
+    this.#worker.on('error', fail)
+    this.#worker.on('exit', () => fail(new CairnError('SHUTTING_DOWN', 'The metadata store is closed.')))
+  }
+
+  write(request: WriteRequest): Promise<unknown> {
+    if (this.#closing) return Promise.reject(new CairnError('SHUTTING_DOWN', 'The metadata store is closed.'))
+    const id = this.#nextId++
+    const waiter = deferred<unknown>()
+    this.#waiting.set(id, waiter)
+    this.#worker.postMessage({ id, name: request.name, args: request.args })
+    return waiter.promise
+  }
+
+  async close(): Promise<void> {
+    if (this.#closing) return
+    this.#closing = true
+    const exited = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()))
+    this.#worker.postMessage('close')
+    await exited
+  }
+
+  #settle(answer: WriterAnswer): void {
+    const waiter = this.#waiting.get(answer.id)
+    this.#waiting.delete(answer.id)
+    if (answer.ok) waiter?.resolve(answer.value)
+    else waiter?.reject(CairnError.fromJSON(answer.error))
+  }
+}

@@ -1,0 +1,132 @@
+/** Uploads as clients see them: places chunks, signs capabilities, checks receipts; what is durable happens in the store. */
+import { sealCapability } from '../../common/auth/capability.js'
+import { isReceiptGenuine } from '../../common/auth/receipt.js'
+import { CairnError } from '../../common/errors/cairn-error.js'
+import { newId, type ChunkId, type ServerId, type UploadId } from '../../common/ids.js'
+import type { ReceiptJson } from '../../common/protocol/chunk-data.js'
+import type { AllocatedChunk, CompletedChunk } from '../../common/protocol/uploads.js'
+import type { ClusterService } from '../cluster/cluster-service.js'
+import { freeBytesOf } from '../cluster/server-view.js'
+import type { MasterContext } from '../context.js'
+import { place, type Placement, type PlacementServer } from '../placement/placement.js'
+import { placementServer } from '../placement/snapshot.js'
+import type { RequestKey } from '../store/operations/context.js'
+
+export interface AllocationWish {
+  readonly index: number
+  readonly lengthBytes: number
+  readonly chunkId?: ChunkId | undefined
+  readonly have?: readonly ServerId[] | undefined
+}
+
+export interface AllocateOptions {
+  readonly uploadId: UploadId
+  readonly writerEpoch: number
+  readonly chunks: readonly AllocationWish[]
+  readonly avoid: readonly ServerId[]
+  readonly zone: string | undefined
+  readonly request?: RequestKey
+}
+
+export class UploadService {
+  readonly #context: MasterContext
+  readonly #cluster: ClusterService
+
+  constructor(context: MasterContext, cluster: ClusterService) {
+    this.#context = context
+    this.#cluster = cluster
+  }
+
+  /** @throws `NOT_ENOUGH_SERVERS`, and as the store's operation */
+  async allocate(options: AllocateOptions): Promise<AllocatedChunk[]> {
+    const { store, random } = this.#context
+    const upload = await store.getUpload({ uploadId: options.uploadId })
+    const servers = this.#cluster.views.all().map(placementServer)
+    const placed = options.chunks.map((wish) => ({
+      index: wish.index,
+      lengthBytes: wish.lengthBytes,
+      chunkId: wish.chunkId ?? newId<ChunkId>(random),
+      isNew: wish.chunkId === undefined,
+      targets: this.#choose(wish, options, servers, upload.replicas),
+    }))
+    const allocated = await store.allocateChunks({
+      uploadId: options.uploadId,
+      writerEpoch: options.writerEpoch,
+      chunks: placed,
+      ...(options.request ? { request: options.request } : {}),
+    })
+    return allocated.map((chunk) => this.#seal(options, chunk))
+  }
+
+  /** The targets of one chunk, the first hop near the client where there is one. */
+  #choose(wish: AllocationWish, options: AllocateOptions, servers: readonly PlacementServer[], replicas: number): ServerId[] {
+    const have = wish.have ?? []
+    const avoided = new Set(options.avoid.map((id) => this.#cluster.views.byId(id)?.record.serverNo ?? -1))
+    const request = {
+      copies: Math.max(1, replicas - have.length),
+      lengthBytes: wish.lengthBytes,
+      servers,
+      existing: have.map((id) => this.#cluster.views.byId(id)?.record.serverNo ?? -1),
+    }
+    let placement = place({ ...request, excluded: avoided }, this.#context.random)
+    // Servers that failed the client are a last resort, not forbidden: it may have been the network.
+    if (placement.chosen.length === 0) placement = place({ ...request, excluded: new Set<number>() }, this.#context.random)
+    if (placement.chosen.length === 0) throw noServers(wish, placement)
+    const near = (serverId: ServerId): number => (this.#cluster.views.byId(serverId)?.record.zone === options.zone ? 0 : 1)
+    const targets = placement.chosen.map((choice) => choice.server.serverId)
+    this.#promise(targets, wish.lengthBytes)
+    return options.zone === undefined ? targets : targets.sort((one, other) => near(one) - near(other))
+  }
+
+  #promise(targets: readonly ServerId[], lengthBytes: number): void {
+    for (const id of targets) {
+      const view = this.#cluster.views.byId(id)
+      if (view) this.#cluster.views.update(view.record.serverNo, { promisedBytes: Math.min(view.promisedBytes + lengthBytes, view.promisedBytes + freeBytesOf(view)) })
+    }
+  }
+
+  #seal(options: AllocateOptions, chunk: { index: number; chunkId: string; lengthBytes: number; targets: readonly string[] }): AllocatedChunk {
+    const key = this.#context.capabilityKeys[0]
+    if (!key) throw new CairnError('STARTING', 'The master has no signing key yet. Try again shortly.')
+    const views = chunk.targets.map((id) => this.#cluster.views.byId(id as ServerId)).filter((view) => view !== undefined)
+    const capability = sealCapability(key, {
+      kind: 'write',
+      chunkId: chunk.chunkId as ChunkId,
+      uploadId: options.uploadId,
+      chunkIndex: chunk.index,
+      lengthBytes: chunk.lengthBytes,
+      targets: views.map((view) => [view.record.serverId, view.record.incarnation] as const),
+      metadataEpoch: this.#context.metadataEpoch,
+      expiresMs: this.#context.store.now() + this.#context.settings.capabilityLifeMs,
+    })
+    const targets = views.map(({ record }) => ({ serverId: record.serverId, url: record.url, zone: record.zone }))
+    return { index: chunk.index, chunkId: chunk.chunkId as ChunkId, targets, capability }
+  }
+
+  /** @throws `NOT_ENOUGH_REPLICAS`, and as the store's operation */
+  async report(options: { uploadId: UploadId; writerEpoch: number; chunks: readonly (CompletedChunk & { receipts: readonly ReceiptJson[] })[] }): Promise<{ accepted: number }> {
+    const chunks = options.chunks.map((chunk) => ({ ...chunk, receipts: this.#genuine(chunk.receipts) }))
+    return this.#context.store.reportChunks({ ...options, chunks })
+  }
+
+  /** Receipts that their servers signed; each server counts once. */
+  #genuine(receipts: readonly ReceiptJson[]): { serverNo: number; receipt: ReceiptJson }[] {
+    const out = new Map<number, ReceiptJson>()
+    for (const receipt of receipts) {
+      const record = this.#cluster.recordOf(receipt.serverId)
+      if (record && isReceiptGenuine(record.receiptKey, receipt)) out.set(record.serverNo, receipt)
+      else this.#context.log.warn({ receipt }, 'a receipt is not genuine')
+    }
+    return [...out].map(([serverNo, receipt]) => ({ serverNo, receipt }))
+  }
+}
+
+function noServers(wish: AllocationWish, placement: Placement): CairnError {
+  const counts = new Map<string, number>()
+  for (const { reason } of placement.rejected) counts.set(reason, (counts.get(reason) ?? 0) + 1)
+  const reasons = [...counts].map(([reason, count]) => `${count} ${reason}`).join(', ') || 'none has registered'
+  const full = counts.has('no-space') && !counts.has('not-serving')
+  return new CairnError(full ? 'DISK_FULL' : 'NOT_ENOUGH_SERVERS', `No chunkserver can take a copy of chunk ${wish.index} (${wish.lengthBytes} bytes): ${reasons}. ${full ? 'Add disks or servers, or remove files with --purge.' : 'Start chunkservers; `cairn status` shows them.'}`, {
+    data: Object.fromEntries(counts),
+  })
+}
