@@ -1,4 +1,5 @@
 /** Abort signals whose deadlines run on the {@link Clock}, so that they also hold in virtual time. */
+import { setMaxListeners } from 'node:events'
 import type { Clock } from '../clock/clock.js'
 import { CairnError } from '../errors/cairn-error.js'
 
@@ -11,6 +12,8 @@ export interface LinkedAbort extends Disposable {
 
 export function linkedAbort(...parents: readonly (AbortSignal | undefined)[]): LinkedAbort {
   const controller = new AbortController()
+  // One transfer's signal has a listener per chunk in flight; Node would take more than ten for a leak.
+  setMaxListeners(0, controller.signal)
   const unlink: (() => void)[] = []
   for (const parent of parents) {
     if (!parent) continue

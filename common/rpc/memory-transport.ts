@@ -129,7 +129,7 @@ class MemoryExchange implements Exchange {
     const service = network.services.get(originOf(request.url))
     this.to = service?.node ?? ''
     network.exchanges.add(this)
-    request.signal?.addEventListener('abort', () => this.destroy(request.signal?.reason as Error), { once: true })
+    request.signal?.addEventListener('abort', this.#onAbort, { once: true })
     if (request.signal?.aborted) this.destroy(request.signal.reason as Error)
     this.#expectProgress()
     this.#deliver(this.from, this.to, () => (service ? void this.#serve(service) : this.destroy(connectionFailed(`nobody listens at ${request.url}`))))
@@ -162,15 +162,19 @@ class MemoryExchange implements Exchange {
     this.#gone.abort(new CairnError('CONNECTION_FAILED', 'The client has closed the connection.'))
   }
 
+  readonly #onAbort = (): void => this.destroy(this.#request.signal?.reason as Error)
+
   #finish(): void {
+    this.#request.signal?.removeEventListener('abort', this.#onAbort)
     this.#stall?.cancel()
     this.#network.exchanges.delete(this)
   }
 
   /** A lost message leaves its sender waiting until the stall timer ends it, as on a real network. */
-  #deliver(from: string, to: string, arrive: () => void): void {
+  #deliver(from: string, to: string, arrive: () => void, response?: OutgoingResponse): void {
     const fate = this.#network.fate(from, to)
     if (fate.kind === 'delivered') this.#network.clock.setTimer(fate.delayMs, arrive)
+    else if (isStreamingBody(response?.body)) void response.body.discard()
   }
 
   #expectProgress(): void {
@@ -186,7 +190,7 @@ class MemoryExchange implements Exchange {
     if (!this.#request.expectContinue || this.#request.contentLength === 0) this.#ready.resolve()
     if (this.#request.contentLength === 0) this.#upload.end()
     const response = await service.handler(this.#incoming()).catch(errorResponse)
-    this.#deliver(this.to, this.from, () => void this.#answer(response))
+    this.#deliver(this.to, this.from, () => void this.#answer(response), response)
   }
 
   #incoming(): IncomingRequest {
@@ -213,8 +217,10 @@ class MemoryExchange implements Exchange {
   }
 
   async #answer(response: OutgoingResponse): Promise<void> {
-    if (this.#failure) return
     const { body } = response
+    const unwanted = this.#failure !== undefined || this.#request.method === 'HEAD'
+    if (unwanted && isStreamingBody(body)) await body.discard()
+    if (this.#failure) return
     const contentLength = this.#request.method === 'HEAD' ? 0 : isStreamingBody(body) ? body.contentLength : (body?.length ?? 0)
     this.answered = true
     this.#stall?.cancel()

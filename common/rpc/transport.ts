@@ -97,6 +97,8 @@ export interface IncomingRequest {
 export interface StreamingBody {
   readonly contentLength: number
   produce(sink: ByteSink): Promise<void>
+  /** Called instead of {@link produce} when nobody wants the body: lets go of what it holds. */
+  discard(): Promise<void>
 }
 
 export interface OutgoingResponse {

@@ -8,6 +8,7 @@
 import { isReceiptGenuine } from '../../common/auth/receipt.js'
 import { sealCapability } from '../../common/auth/capability.js'
 import { Periodic } from '../../common/flow/periodic.js'
+import { RateMeter } from '../../common/flow/rate-meter.js'
 import { newId, type ChunkId, type TaskId } from '../../common/ids.js'
 import type { TaskResult } from '../../common/protocol/cluster.js'
 import { MINUTE_MS, SECOND_MS } from '../../common/units.js'
@@ -19,7 +20,6 @@ import { HealthClass } from '../store/schema.js'
 import type { Deferral, RepairCandidate } from '../store/operations/health.js'
 import { RepairBrakes } from './brakes.js'
 import { planRepairs, TransferFlight, type Assignment } from './planner.js'
-import { RateMeter } from './rate-meter.js'
 
 /** Chunks looked at in one round. The next round follows at once while there is more to do. */
 const PAGE = 256
@@ -27,6 +27,7 @@ const SWEEP_PAGE = 500
 const RETRY_FIRST_MS = 1 * SECOND_MS
 const RETRY_MAX_MS = 5 * MINUTE_MS
 const ROUND_INTERVAL_MS = 500
+const RATE_WINDOW_MS = 10 * SECOND_MS
 
 interface Active {
   readonly assignment: Assignment
@@ -54,7 +55,7 @@ export class Repairer {
     this.#context = context
     this.#cluster = cluster
     this.#brakes = new RepairBrakes(context.clock, context.settings)
-    this.#rate = new RateMeter(context.clock)
+    this.#rate = new RateMeter(context.clock, RATE_WINDOW_MS)
     this.#rounds = new Periodic({
       clock: context.clock,
       intervalMs: () => Math.min(ROUND_INTERVAL_MS, context.settings.heartbeatIntervalMs),

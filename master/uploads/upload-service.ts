@@ -47,7 +47,7 @@ export class UploadService {
       lengthBytes: wish.lengthBytes,
       chunkId: wish.chunkId ?? newId<ChunkId>(random),
       isNew: wish.chunkId === undefined,
-      targets: this.#choose(wish, options, servers, upload.replicas),
+      targets: this.#choose(wish, options, servers, upload),
     }))
     const allocated = await store.allocateChunks({
       uploadId: options.uploadId,
@@ -59,19 +59,20 @@ export class UploadService {
   }
 
   /** The targets of one chunk, the first hop near the client where there is one. */
-  #choose(wish: AllocationWish, options: AllocateOptions, servers: readonly PlacementServer[], replicas: number): ServerId[] {
+  #choose(wish: AllocationWish, options: AllocateOptions, servers: readonly PlacementServer[], upload: { replicas: number; minReplicas: number }): ServerId[] {
     const have = wish.have ?? []
     const avoided = new Set(options.avoid.map((id) => this.#cluster.views.byId(id)?.record.serverNo ?? -1))
     const request = {
-      copies: Math.max(1, replicas - have.length),
+      copies: Math.max(1, upload.replicas - have.length),
       lengthBytes: wish.lengthBytes,
       servers,
       existing: have.map((id) => this.#cluster.views.byId(id)?.record.serverNo ?? -1),
     }
     let placement = place({ ...request, excluded: avoided }, this.#context.random)
     // Servers that failed the client are a last resort, not forbidden: it may have been the network.
-    if (placement.chosen.length === 0) placement = place({ ...request, excluded: new Set<number>() }, this.#context.random)
-    if (placement.chosen.length === 0) throw noServers(wish, placement)
+    const needed = Math.max(1, upload.minReplicas - have.length)
+    if (placement.chosen.length < needed) placement = place({ ...request, excluded: new Set<number>() }, this.#context.random)
+    if (placement.chosen.length < needed) throw noServers(wish, needed, placement)
     const near = (serverId: ServerId): number => (this.#cluster.views.byId(serverId)?.record.zone === options.zone ? 0 : 1)
     const targets = placement.chosen.map((choice) => choice.server.serverId)
     this.#promise(targets, wish.lengthBytes)
@@ -121,12 +122,12 @@ export class UploadService {
   }
 }
 
-function noServers(wish: AllocationWish, placement: Placement): CairnError {
+function noServers(wish: AllocationWish, needed: number, placement: Placement): CairnError {
   const counts = new Map<string, number>()
   for (const { reason } of placement.rejected) counts.set(reason, (counts.get(reason) ?? 0) + 1)
-  const reasons = [...counts].map(([reason, count]) => `${count} ${reason}`).join(', ') || 'none has registered'
+  const reasons = [...counts].map(([reason, count]) => `${count} ${reason}`).join(', ') || 'no others have registered'
   const full = counts.has('no-space') && !counts.has('not-serving')
-  return new CairnError(full ? 'DISK_FULL' : 'NOT_ENOUGH_SERVERS', `No chunkserver can take a copy of chunk ${wish.index} (${wish.lengthBytes} bytes): ${reasons}. ${full ? 'Add disks or servers, or remove files with --purge.' : 'Start chunkservers; `cairn status` shows them.'}`, {
+  return new CairnError(full ? 'DISK_FULL' : 'NOT_ENOUGH_SERVERS', `Chunk ${wish.index} (${wish.lengthBytes} bytes) needs ${needed} more chunkservers, ${placement.chosen.length} can take it: ${reasons}. ${full ? 'Add disks or servers, or remove files with --purge.' : 'Start chunkservers; `cairn status` shows them.'}`, {
     data: Object.fromEntries(counts),
   })
 }

@@ -130,6 +130,7 @@ class Connection {
       'content-length': String(contentLength),
       ...(keepAlive ? {} : { connection: 'close' }),
     })
+    if (method === 'HEAD' && isStreamingBody(body)) await body.discard()
     if (method === 'HEAD' || body === undefined) return this.#stream.write(head)
     if (!isStreamingBody(body)) return this.#stream.write(Buffer.concat([head, body]))
     this.#stream.socket.write(head)

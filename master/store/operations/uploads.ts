@@ -186,9 +186,9 @@ export function* closeUpload(ctx: OperationContext, upload: UploadTable, state: 
   for (const chunk of yield* all(unreported, { id: upload.upload_id })) yield* condemnChunk(ctx, chunk.chunk_id)
 }
 
-export function* getUpload(_ctx: OperationContext, args: { uploadId: string }): Operation<{ path: string; open: boolean; replicas: number; chunkSizeBytes: number; writerEpoch: number }> {
+export function* getUpload(_ctx: OperationContext, args: { uploadId: string }): Operation<{ replicas: number; minReplicas: number }> {
   const row = yield* findUpload(args.uploadId)
-  return { path: row.path, open: row.state === UploadState.open, replicas: row.replicas, chunkSizeBytes: row.chunk_size_bytes, writerEpoch: row.writer_epoch }
+  return { replicas: row.replicas, minReplicas: row.min_replicas }
 }
 
 export function* keepUpload(ctx: OperationContext, args: { uploadId: string; writerEpoch: number }): Operation<{ expiresMs: number }> {

@@ -1,0 +1,85 @@
+/** The chunkserver's addresses: chunk bodies, where a chunk lies, health checks, metrics. */
+import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
+import { isHexId, type ChunkId } from '../../common/ids.js'
+import { REQUEST_ID_HEADER } from '../../common/protocol/chunk-data.js'
+import type { IncomingRequest, OutgoingResponse, RequestHandler } from '../../common/rpc/transport.js'
+import { errorResponse } from '../../common/rpc/error-response.js'
+import type { ChunkserverMetrics } from '../metrics.js'
+import type { ChunkserverContext } from '../server-context.js'
+import { checkReadCapability, getChunk } from '../data/get-chunk.js'
+import { putChunk } from '../data/put-chunk.js'
+
+export interface HandlerServices {
+  readonly context: ChunkserverContext
+  readonly metrics: ChunkserverMetrics
+  readonly ready: () => boolean
+}
+
+const text = (status: number, body: string, contentType = 'text/plain; charset=utf-8'): OutgoingResponse => ({
+  status,
+  headers: { 'content-type': contentType },
+  body: new TextEncoder().encode(body),
+})
+
+export function chunkserverHandler(services: HandlerServices): RequestHandler {
+  return async (request) => {
+    const { operation, serve } = route(services, request)
+    const startedMs = services.context.clock.monotonic()
+    const requestId = request.headers[REQUEST_ID_HEADER]
+    let response: OutgoingResponse
+    try {
+      response = await serve()
+    } catch (error) {
+      response = failure(services, error, operation, requestId)
+    }
+    services.metrics.onServed(operation, response.status, (services.context.clock.monotonic() - startedMs) / 1000)
+    services.context.log.debug({ requestId, operation, status: response.status }, 'request served')
+    return requestId === undefined ? response : { ...response, headers: { ...response.headers, [REQUEST_ID_HEADER]: requestId } }
+  }
+}
+
+function failure(services: HandlerServices, error: unknown, operation: string, requestId: string | undefined): OutgoingResponse {
+  const known = toCairnError(error)
+  if (requestId !== undefined) known.requestId ??= requestId
+  const unexpected = !isCairnError(error) || known.code === 'INTERNAL'
+  services.context.log[unexpected ? 'error' : 'info']({ requestId, operation, code: known.code, error: unexpected ? error : undefined }, 'request failed')
+  return errorResponse(known)
+}
+
+function route(services: HandlerServices, request: IncomingRequest): { operation: string; serve: () => Promise<OutgoingResponse> } {
+  const { context, metrics } = services
+  const [, version, kind, id, detail, ...rest] = request.path.split('/')
+  if (version === 'v1' && kind === 'chunks' && isHexId(id) && rest.length === 0) {
+    const chunkId = id as ChunkId
+    if (request.method === 'PUT' && detail === undefined) return { operation: 'put', serve: () => putChunk(context, request, chunkId) }
+    if (request.method === 'GET' && detail === undefined) return { operation: 'get', serve: () => getChunk(context, request, chunkId) }
+    if (request.method === 'GET' && detail === 'location') return { operation: 'locate', serve: async () => locate(context, request, chunkId) }
+  }
+  if (request.method === 'GET' && request.path === '/livez') return { operation: 'check', serve: async () => text(200, 'ok\n') }
+  if (request.method === 'GET' && request.path === '/readyz') return { operation: 'check', serve: async () => readiness(services) }
+  if (request.method === 'GET' && request.path === '/metrics') {
+    return {
+      operation: 'check',
+      serve: async () => {
+        const exposed = await metrics.metrics.expose()
+        return text(200, exposed.text, exposed.contentType)
+      },
+    }
+  }
+  const unknown = async (): Promise<OutgoingResponse> => {
+    throw new CairnError('ROUTE_NOT_FOUND', `${request.method} ${request.path} is no address of a chunkserver. File names are known to masters and gateways only.`)
+  }
+  return { operation: 'unknown', serve: unknown }
+}
+
+function readiness(services: HandlerServices): OutgoingResponse {
+  if (!services.ready()) throw new CairnError('STARTING', 'The chunkserver has not registered with a master yet, or is stopping.')
+  return text(200, 'ok\n')
+}
+
+function locate(context: ChunkserverContext, request: IncomingRequest, chunkId: ChunkId): OutgoingResponse {
+  checkReadCapability(context, request, chunkId)
+  const place = context.store.locate(chunkId)
+  if (!place) throw new CairnError('CHUNK_NOT_FOUND', `This chunkserver does not hold chunk ${chunkId}.`)
+  return text(200, JSON.stringify(place), 'application/json')
+}

@@ -1,0 +1,132 @@
+/**
+ * What a chunkserver does on its own to find trouble before a reader does: the inventory compares the files that are
+ * there with those that should be, the scrub reads every leaf, and the quarantine is emptied when its time is over.
+ */
+import path from 'node:path'
+import { sleep } from '../../common/clock/clock.js'
+import type { Clock } from '../../common/clock/clock.js'
+import { isCairnError } from '../../common/errors/cairn-error.js'
+import { Periodic } from '../../common/flow/periodic.js'
+import type { ChunkId } from '../../common/ids.js'
+import type { Logger } from '../../common/observe/logger.js'
+import { shuffled, type Random } from '../../common/random/random.js'
+import { DAY_MS, HOUR_MS, MiB, MINUTE_MS } from '../../common/units.js'
+import type { ChunkDisk } from '../store/chunk-disk.js'
+import { chunkFileBytes } from '../store/chunk-file.js'
+import type { FileChunkStore } from '../store/file-chunk-store.js'
+import { Pacer } from './pacer.js'
+
+export interface MaintenanceOptions {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+  readonly store: FileChunkStore
+  readonly busy: () => boolean
+  /** A copy was found bad or missing: the master should hear of it. */
+  readonly onFinding: () => void
+}
+
+/** Every leaf is read within this time, whatever the size of the store; small stores are done sooner. */
+const SCRUB_PASS_MS = 30 * DAY_MS
+const SCRUB_BYTES_PER_SECOND_MIN = 8 * MiB
+/** Between two passes over a store that one pass was quick with. */
+const SCRUB_PAUSE_MS = 1 * MINUTE_MS
+const INVENTORY_INTERVAL_MS = 5_000
+/** Files looked at before the inventory takes a breath. */
+const INVENTORY_STEP = 500
+const INVENTORY_BREATH_MS = 100
+const DELETED_KEPT_MS = 1 * HOUR_MS
+const CORRUPT_KEPT_MS = 7 * DAY_MS
+/** Below this share of free space the quarantine is emptied at once. */
+const PRESSURE_SHARE = 0.1
+const QUARANTINE_INTERVAL_MS = 30_000
+
+export class Maintenance {
+  readonly #options: MaintenanceOptions
+  readonly #jobs: readonly Periodic[]
+  readonly #pacer: Pacer
+
+  constructor(options: MaintenanceOptions) {
+    this.#options = options
+    const { clock } = options
+    this.#pacer = new Pacer({ clock, bytesPerSecond: () => this.#scrubRate(), busy: options.busy })
+    const job = (name: string, intervalMs: number, run: (signal: AbortSignal) => Promise<void>): Periodic =>
+      new Periodic({ clock, intervalMs: () => intervalMs, run, onError: (error) => options.log.error({ error }, `${name} failed`) })
+    this.#jobs = [
+      job('inventory', INVENTORY_INTERVAL_MS, (signal) => this.#takeInventory(signal)),
+      job('scrub', SCRUB_PAUSE_MS, (signal) => this.#scrub(signal)),
+      job('quarantine', QUARANTINE_INTERVAL_MS, () => this.#emptyQuarantine()),
+    ]
+  }
+
+  start(): void {
+    for (const job of this.#jobs) job.start({ immediately: false })
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#jobs.map((job) => job.stop()))
+  }
+
+  /** Checks chunks on demand, unpaced. */
+  async verify(chunkIds: readonly ChunkId[]): Promise<void> {
+    for (const chunkId of chunkIds) await this.#verifyOne(chunkId, async () => undefined)
+  }
+
+  #scrubRate(): number {
+    const used = this.#options.store.chunkDisks.reduce((sum, disk) => sum + disk.usedBytes, 0)
+    return Math.max(SCRUB_BYTES_PER_SECOND_MIN, (used / SCRUB_PASS_MS) * 1000)
+  }
+
+  async #scrub(signal: AbortSignal): Promise<void> {
+    const { store, random } = this.#options
+    for (const chunkId of shuffled(random, [...store.chunkIds()])) {
+      if (signal.aborted) return
+      await this.#verifyOne(chunkId, (bytes) => this.#pacer.pace(bytes, signal)).catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
+    }
+  }
+
+  async #verifyOne(chunkId: ChunkId, pace: (bytes: number) => Promise<void>): Promise<void> {
+    try {
+      if ((await this.#options.store.verify(chunkId, pace)) !== 'good') this.#options.onFinding()
+    } catch (error) {
+      // A failed disk is dealt with as such; its chunks say nothing any more.
+      if (!isCairnError(error, 'DISK_FAILED')) throw error
+    }
+  }
+
+  /** Names and sizes only: finds vanished and cut files soon, at the price of a stat each. */
+  async #takeInventory(signal: AbortSignal): Promise<void> {
+    const { store, clock } = this.#options
+    let looked = 0
+    for (const chunkId of [...store.chunkIds()]) {
+      if (signal.aborted) return
+      const place = store.locate(chunkId)
+      const known = store.find(chunkId)
+      if (!place || !known) continue
+      const disk = store.chunkDisks.find((candidate) => candidate.directory === place.dir)
+      if (!disk || disk.failed) continue
+      const stat = await disk.io('read', () => disk.disk.stat(place.file)).catch(() => undefined)
+      if (stat?.sizeBytes !== chunkFileBytes(known.lengthBytes)) await this.#verifyOne(chunkId, async () => undefined)
+      looked += 1
+      if (looked % INVENTORY_STEP === 0) await sleep(clock, INVENTORY_BREATH_MS, signal).catch(() => undefined)
+    }
+  }
+
+  async #emptyQuarantine(): Promise<void> {
+    for (const disk of this.#options.store.chunkDisks) if (!disk.failed) await this.#emptyOne(disk)
+  }
+
+  async #emptyOne(disk: ChunkDisk): Promise<void> {
+    const nowMs = this.#options.clock.now()
+    const { freeBytes, totalBytes } = disk.report()
+    const pressed = freeBytes < totalBytes * PRESSURE_SHARE
+    for (const { name } of await disk.io('read', () => disk.disk.list(disk.quarantineDirectory))) {
+      const [, since, why] = name.split('.')
+      const keptMs = why === 'corrupt' ? CORRUPT_KEPT_MS : DELETED_KEPT_MS
+      if (!pressed && nowMs - Number(since) < keptMs) continue
+      await disk.io('write', () => disk.disk.remove(path.join(disk.quarantineDirectory, name)))
+    }
+  }
+}

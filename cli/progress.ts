@@ -1,0 +1,60 @@
+/** Progress bars on a terminal; nothing when stderr is piped. */
+import { SingleBar } from 'cli-progress'
+import type { Progress } from '../client/index.js'
+import { formatDuration, formatSize, SECOND_MS } from '../common/units.js'
+import type { Clock } from '../common/clock/clock.js'
+import { RateMeter } from '../common/flow/rate-meter.js'
+import { say } from './context.js'
+
+export interface ProgressDisplay {
+  readonly onProgress: (progress: Progress) => void
+  readonly onNotice: (notice: string) => void
+  stop(): void
+}
+
+/** The rate shown is that of the last seconds: what the transfer does now, not what it did on average. */
+const RATE_WINDOW_MS = 5 * SECOND_MS
+
+export function progressDisplay(clock: Clock, label: string, quiet: boolean): ProgressDisplay {
+  if (quiet || !process.stderr.isTTY) {
+    return { onProgress: () => undefined, onNotice: (notice) => quiet || say(`cairn: ${notice}`), stop: () => undefined }
+  }
+  const meter = new RateMeter(clock, RATE_WINDOW_MS)
+  const bar = new SingleBar({
+    format: `${label}  {bar}  {percent}  {done} / {total}  {rate}/s  {eta}`,
+    barCompleteChar: '█',
+    barIncompleteChar: '░',
+    barsize: 30,
+    hideCursor: true,
+    stream: process.stderr,
+    fps: 5,
+  })
+  const payload = (progress: Progress): object => {
+    const rate = meter.perSecond()
+    const left = progress.totalBytes === null ? null : progress.totalBytes - progress.doneBytes
+    return {
+      done: formatSize(progress.doneBytes),
+      total: progress.totalBytes === null ? '?' : formatSize(progress.totalBytes),
+      percent: progress.totalBytes ? `${Math.floor((progress.doneBytes / progress.totalBytes) * 100)}%` : '',
+      rate: formatSize(rate),
+      eta: left === null || rate === 0 ? '' : left === 0 ? 'finishing' : `${formatDuration((left / rate) * SECOND_MS)} left`,
+    }
+  }
+  let started = false
+  let movedBefore = 0
+  return {
+    onProgress: (progress) => {
+      const moved = progress.doneBytes - progress.skippedBytes
+      meter.add(moved - movedBefore)
+      movedBefore = moved
+      if (!started) bar.start(progress.totalBytes ?? progress.doneBytes, 0, payload(progress))
+      started = true
+      bar.update(progress.doneBytes, payload(progress))
+    },
+    onNotice: (notice) => {
+      process.stderr.write(`\r\x1b[K`)
+      say(`cairn: ${notice}`)
+    },
+    stop: () => started && bar.stop(),
+  }
+}

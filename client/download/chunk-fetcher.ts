@@ -1,0 +1,288 @@
+/**
+ * Fetches the leaves of a chunk, each verified against the manifest's root, from whichever replica has it: past a
+ * server that dies in mid-chunk, and past a damaged leaf, at just the place where it happened. Good leaves of damaged
+ * copies are joined this way too; only a leaf that is bad in every copy is lost.
+ */
+import type { Block } from '../../common/bytes/block-pool.js'
+import { StreamBlocks } from '../../common/bytes/stream-blocks.js'
+import { chunkRoot, decodeLeafSums, leafCount, LEAF_BYTES, LEAF_SUM_BYTES, leafLength } from '../../common/checksum/tree.js'
+import { xxh64 } from '../../common/checksum/xxh64.js'
+import { sleep } from '../../common/clock/clock.js'
+import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
+import { backoffDelayMs } from '../../common/flow/backoff.js'
+import type { ServerId } from '../../common/ids.js'
+import { CAPABILITY_HEADER, chunkPath, REQUEST_ID_HEADER } from '../../common/protocol/chunk-data.js'
+import type { ServerAddress } from '../../common/protocol/files.js'
+import { readAll } from '../../common/rpc/byte-pipe.js'
+import { errorOf } from '../../common/rpc/endpoint-client.js'
+import type { Exchange, StreamResponse } from '../../common/rpc/transport.js'
+import { shuffled } from '../../common/random/random.js'
+import type { MasterApi } from '../master-api.js'
+import { BLOCKS_PER_STREAM, PATIENCE_MS, STALL_TIMEOUT_MS, type TransferContext } from '../options.js'
+import type { ChunkLocations, LocatedChunk } from './locations.js'
+
+const BACKOFF = { firstMs: 100, maxMs: 2_000 }
+/** Longer than the leaf list of the largest chunk, and than any error. */
+const SMALL_ANSWER_BYTES_MAX = 64 * 1024
+
+/** Takes a verified leaf. The block is the taker's, to be released when its bytes are no longer needed. */
+export type LeafTaker = (leaf: number, block: Block, lengthBytes: number) => Promise<void>
+
+export interface FetchServices {
+  readonly api: MasterApi
+  readonly context: TransferContext
+  readonly locations: ChunkLocations
+  readonly signal: AbortSignal
+  readonly onNotice: (notice: string) => void
+}
+
+export class ChunkFetcher {
+  readonly #services: FetchServices
+
+  constructor(services: FetchServices) {
+    this.#services = services
+  }
+
+  /** The leaf sums of a chunk, checked against the manifest. */
+  async leafSums(chunk: LocatedChunk): Promise<BigUint64Array> {
+    let sums: BigUint64Array | undefined
+    await this.#withReplicas(chunk, 0, 0, async (fetch) => {
+      sums = await this.#open(fetch, 0, 0).then(({ leafSums }) => leafSums)
+      return 0
+    })
+    return sums as BigUint64Array
+  }
+
+  /**
+   * Delivers leaves `first` to `end` (exclusive) in order.
+   * @throws `DATA_LOST` when a leaf is damaged in every copy, `CHUNK_UNAVAILABLE` when no server that has one answers for long enough
+   */
+  async fetch(chunk: LocatedChunk, first: number, end: number, take: LeafTaker): Promise<void> {
+    const blocks = await StreamBlocks.open(this.#services.context.blocks, BLOCKS_PER_STREAM, this.#services.signal)
+    const takes = new TakeQueue(take)
+    try {
+      await this.#withReplicas(chunk, first, end, (fetch) => this.#stream(fetch, end, blocks, takes))
+      await takes.drain()
+    } finally {
+      await takes.settle()
+      blocks.close()
+    }
+  }
+
+  /** Calls `attempt` with one replica after another until the leaf to fetch next is `end`. */
+  async #withReplicas(chunk: LocatedChunk, first: number, end: number, attempt: (fetch: Fetch) => Promise<number>): Promise<void> {
+    const { clock, random } = this.#services.context
+    const search = new ReplicaSearch(chunk, this.#services.context)
+    let next = first
+    let progressMs = clock.monotonic()
+    for (let round = 0; ; ) {
+      this.#services.signal.throwIfAborted()
+      const server = search.choose(next)
+      if (server) {
+        const fetch: Fetch = { chunk: search.chunk, server, next }
+        try {
+          await attempt(fetch)
+          return
+        } catch (error) {
+          if (this.#services.signal.aborted) throw this.#services.signal.reason
+          if (error instanceof TakeFailure) throw error.cause
+          if (fetch.next > next) progressMs = clock.monotonic()
+          next = fetch.next
+          if (next >= end && end > first) return
+          this.#note(search, server, next, toCairnError(error))
+        }
+        continue
+      }
+      search.checkLost(next)
+      if (clock.monotonic() - progressMs >= PATIENCE_MS) throw search.unavailable()
+      await sleep(clock, backoffDelayMs(BACKOFF, round++, random), this.#services.signal)
+      search.startOver(await this.#services.locations.refresh(chunk.index))
+    }
+  }
+
+  #note(search: ReplicaSearch, server: ServerAddress, leaf: number, error: CairnError): void {
+    const { api, context, onNotice } = this.#services
+    search.failed(server.id, leaf, error)
+    context.log.debug({ chunkId: search.chunk.id, serverId: server.id, leaf, error }, 'a replica failed')
+    onNotice(`chunk ${search.chunk.index}: server ${server.id.slice(0, 8)} failed (${error.code}), reading another copy`)
+    if (!isCairnError(error, 'CHECKSUM_MISMATCH', 'CHUNK_CORRUPT', 'CHUNK_NOT_FOUND')) return
+    // The server looks for itself: our word condemns nothing.
+    api.call('reportBadReplica', { params: { chunkId: search.chunk.id }, body: { serverId: server.id, code: error.code } }).catch(() => undefined)
+  }
+
+  /** Streams leaves from one replica from `fetch.next` on, which it moves along. */
+  async #stream(fetch: Fetch, end: number, blocks: StreamBlocks, takes: TakeQueue): Promise<number> {
+    const { leafSums, response, exchange } = await this.#open(fetch, fetch.next, end)
+    const { sizeBytes } = fetch.chunk
+    try {
+      while (fetch.next < end) {
+        const block = await blocks.take()
+        const length = leafLength(sizeBytes, fetch.next)
+        try {
+          const count = await response.body.readInto(block.bytes.subarray(0, length))
+          if (count < length) throw new CairnError('CONNECTION_FAILED', `${fetch.server.url} broke off within a leaf.`)
+          if (xxh64(block.bytes.subarray(0, length)) !== leafSums[fetch.next]) {
+            throw new CairnError('CHECKSUM_MISMATCH', `Leaf ${fetch.next} arrived damaged from ${fetch.server.url}.`)
+          }
+        } catch (error) {
+          block.release()
+          throw error
+        }
+        takes.add(fetch.next, block, length)
+        fetch.next += 1
+      }
+      return fetch.next
+    } catch (error) {
+      exchange.destroy(toCairnError(error))
+      throw error
+    }
+  }
+
+  async #open(fetch: Fetch, first: number, end: number): Promise<{ leafSums: BigUint64Array; response: StreamResponse; exchange: Exchange }> {
+    const { chunk, server } = fetch
+    const from = Math.min(first * LEAF_BYTES, chunk.sizeBytes)
+    const to = Math.min(end * LEAF_BYTES, chunk.sizeBytes)
+    const exchange = this.#services.context.transport.exchange({
+      method: 'GET',
+      url: `${server.url}${chunkPath(chunk.id)}?start=${from}&end=${Math.max(from, to)}`,
+      headers: { [CAPABILITY_HEADER]: chunk.capability ?? '', [REQUEST_ID_HEADER]: this.#services.context.requestIds() },
+      contentLength: 0,
+      stallTimeoutMs: STALL_TIMEOUT_MS,
+      signal: this.#services.signal,
+    })
+    try {
+      const response = await exchange.response
+      if (response.status >= 400) throw await readError(response, server.url)
+      return { leafSums: await this.#readSums(response, chunk, server), response, exchange }
+    } catch (error) {
+      exchange.destroy(toCairnError(error))
+      throw error
+    }
+  }
+
+  async #readSums(response: StreamResponse, chunk: LocatedChunk, server: ServerAddress): Promise<BigUint64Array> {
+    const bytes = new Uint8Array(leafCount(chunk.sizeBytes) * LEAF_SUM_BYTES)
+    const count = await response.body.readInto(bytes)
+    if (count < bytes.length) throw new CairnError('CONNECTION_FAILED', `${server.url} broke off within the leaf sums.`)
+    const sums = decodeLeafSums(bytes)
+    if (chunkRoot(chunk.sizeBytes, sums) !== chunk.root) {
+      throw new CairnError('CHECKSUM_MISMATCH', `The leaf sums from ${server.url} do not match the manifest.`)
+    }
+    return sums
+  }
+}
+
+async function readError(response: StreamResponse, url: string): Promise<CairnError> {
+  const length = Math.min(response.contentLength, SMALL_ANSWER_BYTES_MAX)
+  const text = new TextDecoder().decode(await readAll(response.body, length))
+  try {
+    return errorOf(JSON.parse(text), response, url)
+  } catch {
+    return new CairnError('PROTOCOL_ERROR', `${url} answered ${response.status} without saying why.`)
+  }
+}
+
+interface Fetch {
+  readonly chunk: LocatedChunk
+  readonly server: ServerAddress
+  next: number
+}
+
+/** What the taker of leaves threw: no replica is to blame for it. */
+class TakeFailure extends Error {}
+
+/** Hands leaves to the taker one after another, while the next ones are on their way. */
+class TakeQueue {
+  readonly #take: LeafTaker
+  #tail: Promise<void> = Promise.resolve()
+  #failure: TakeFailure | undefined
+
+  constructor(take: LeafTaker) {
+    this.#take = take
+  }
+
+  add(leaf: number, block: Block, lengthBytes: number): void {
+    if (this.#failure) {
+      block.release()
+      throw this.#failure
+    }
+    this.#tail = this.#tail.then(async () => {
+      if (this.#failure) return block.release()
+      await this.#take(leaf, block, lengthBytes).catch((error: unknown) => {
+        this.#failure = new TakeFailure('the taker failed', { cause: error })
+      })
+    })
+  }
+
+  async drain(): Promise<void> {
+    await this.#tail
+    if (this.#failure) throw this.#failure.cause
+  }
+
+  async settle(): Promise<void> {
+    await this.#tail
+  }
+}
+
+/** Which replica to ask next, given what has failed where. */
+class ReplicaSearch {
+  chunk: LocatedChunk
+  readonly #context: TransferContext
+  #order: ServerAddress[]
+  /** Servers that failed as such, in this round. */
+  readonly #down = new Set<ServerId>()
+  /** Leaves found damaged, by server. They stay so. */
+  readonly #damaged = new Map<ServerId, Set<number>>()
+  #lastError: CairnError | undefined
+
+  constructor(chunk: LocatedChunk, context: TransferContext) {
+    this.chunk = chunk
+    this.#context = context
+    this.#order = this.#ordered()
+  }
+
+  /** The nearest, then least loaded of the good copies; after them whatever else may still hold one. */
+  #ordered(): ServerAddress[] {
+    const { zone, random } = this.#context
+    const known = (ids: readonly ServerId[]): ServerAddress[] => ids.map((id) => this.chunk.servers.get(id)).filter((server) => server !== undefined)
+    const distance = (server: ServerAddress): number => (zone !== undefined && server.zone === zone ? 0 : 1)
+    const good = shuffled(random, known(this.chunk.replicas)).sort((one, other) => distance(one) - distance(other) || one.load - other.load)
+    return [...good, ...known(this.chunk.fallbacks)]
+  }
+
+  choose(leaf: number): ServerAddress | undefined {
+    return this.#order.find((server) => !this.#down.has(server.id) && !this.#damaged.get(server.id)?.has(leaf))
+  }
+
+  failed(serverId: ServerId, leaf: number, error: CairnError): void {
+    this.#lastError = error
+    if (isCairnError(error, 'CHUNK_CORRUPT', 'CHECKSUM_MISMATCH')) {
+      const leaves = this.#damaged.get(serverId) ?? new Set()
+      this.#damaged.set(serverId, leaves.add(leaf))
+    } else {
+      this.#down.add(serverId)
+    }
+  }
+
+  /** @throws `DATA_LOST` when every copy there is has this leaf damaged */
+  checkLost(leaf: number): void {
+    if (this.#order.length === 0 || !this.#order.every((server) => this.#damaged.get(server.id)?.has(leaf))) return
+    throw new CairnError('DATA_LOST', `Leaf ${leaf} (offset ${this.chunk.offset + leaf * LEAF_BYTES}) of chunk ${this.chunk.id} is damaged in all ${this.#order.length} copies. Other ranges of the file can still be read.`, {
+      data: { chunkId: this.chunk.id, chunkIndex: this.chunk.index, leaf },
+    })
+  }
+
+  unavailable(): CairnError {
+    const why = this.#lastError ? ` (last: ${this.#lastError.message})` : ''
+    return new CairnError('CHUNK_UNAVAILABLE', `No server with a copy of chunk ${this.chunk.index} (${this.chunk.id}) answers${why}. Start the servers that hold it: cairn chunk locate ${this.chunk.id}`, {
+      data: { chunkId: this.chunk.id, chunkIndex: this.chunk.index },
+    })
+  }
+
+  /** A new round: servers that were down may be up again. */
+  startOver(chunk: LocatedChunk | undefined): void {
+    if (chunk) this.chunk = chunk
+    this.#down.clear()
+    this.#order = this.#ordered()
+  }
+}

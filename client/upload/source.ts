@@ -1,0 +1,32 @@
+/** What can be uploaded, seen as chunks. Files can be read again, which makes them resumable; streams cannot. */
+import type { Block } from '../../common/bytes/block-pool.js'
+
+/** The bytes of one chunk, leaf by leaf, as often as need be. */
+export interface ChunkPayload {
+  readonly index: number
+  readonly offset: number
+  readonly lengthBytes: number
+  /**
+   * The bytes of a leaf. @param scratch may be read into; the returned view may lie in it
+   * @throws `SOURCE_CHANGED`, `LOCAL_IO_ERROR`, or the stream's error
+   */
+  readLeaf(leaf: number, scratch: Block): Promise<Uint8Array>
+  /** The chunk is stored; its memory is free. */
+  release(): void
+}
+
+export interface UploadSource {
+  /** Null when it is only known at the end. */
+  readonly sizeBytes: number | null
+  /** Whether an interrupted upload of it can go on in another run. */
+  readonly resumable: boolean
+  /** Tells this content from others of the same path; only of resumable sources. */
+  fingerprint(): Promise<string>
+  /** The chunks in order; a payload stays usable until it is released. Ends the source's use when done or broken off. */
+  chunks(chunkSizeBytes: number, signal: AbortSignal): AsyncIterable<ChunkPayload>
+  /** The payload of one chunk again; only of resumable sources. */
+  chunkAt(index: number, chunkSizeBytes: number): ChunkPayload
+  /** Called before the commit. @throws `SOURCE_CHANGED` when what was read is not one state of the source */
+  checkUnchanged(): Promise<void>
+  close(): Promise<void>
+}

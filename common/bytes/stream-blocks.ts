@@ -1,0 +1,74 @@
+/**
+ * The blocks of one stream: one that is its own from start to end, and a few more while the pool has some to spare.
+ *
+ * Why not simply wait for the pool: a chain waits on the next server's blocks while it holds ours. If streams could
+ * hold none and wait, two servers full of chains towards each other would wait for ever. With one block of its own,
+ * every stream that was admitted moves on as soon as the one after it does, and the last of a chain waits for no one.
+ */
+import { assert } from '../assert.js'
+import type { Block, BlockPool } from './block-pool.js'
+
+export class StreamBlocks {
+  readonly #pool: BlockPool
+  readonly #max: number
+  readonly #own: Block
+  #ownFree = true
+  #extra = 0
+  #waiter: ((block: Block) => void) | undefined
+  #closed = false
+
+  private constructor(pool: BlockPool, own: Block, max: number) {
+    this.#pool = pool
+    this.#own = own
+    this.#max = max
+  }
+
+  /** @param max blocks at once, the own one included */
+  static async open(pool: BlockPool, max: number, signal?: AbortSignal): Promise<StreamBlocks> {
+    return new StreamBlocks(pool, await pool.acquire(signal), max)
+  }
+
+  /** A block if one can be had without waiting. */
+  tryTake(): Block | undefined {
+    if (this.#ownFree) {
+      this.#ownFree = false
+      return this.#wrap(this.#own, true)
+    }
+    if (this.#extra + 1 >= this.#max) return undefined
+    const block = this.#pool.tryAcquire()
+    if (!block) return undefined
+    this.#extra += 1
+    return this.#wrap(block, false)
+  }
+
+  /** A block, waiting for one of this stream's own to come back if need be. One caller at a time. */
+  take(): Promise<Block> {
+    const block = this.tryTake()
+    if (block) return Promise.resolve(block)
+    assert(!this.#waiter, 'one waits at a time')
+    return new Promise((resolve) => (this.#waiter = resolve))
+  }
+
+  /** Gives the blocks back to the pool: those at hand now, those still in use as they are released. */
+  close(): void {
+    assert(!this.#closed, 'a stream ends once')
+    this.#closed = true
+    if (this.#ownFree) this.#own.release()
+  }
+
+  #wrap(block: Block, own: boolean): Block {
+    return { bytes: block.bytes, release: () => this.#release(block, own) }
+  }
+
+  #release(block: Block, own: boolean): void {
+    const waiter = this.#waiter
+    if (waiter && !this.#closed) {
+      this.#waiter = undefined
+      waiter(this.#wrap(block, own))
+      return
+    }
+    if (!own) this.#extra -= 1
+    if (own && !this.#closed) this.#ownFree = true
+    else block.release()
+  }
+}
