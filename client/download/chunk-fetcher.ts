@@ -107,7 +107,7 @@ export class ChunkFetcher {
     onNotice(`chunk ${search.chunk.index}: server ${server.id.slice(0, 8)} failed (${error.code}), reading another copy`)
     if (!isCairnError(error, 'CHECKSUM_MISMATCH', 'CHUNK_CORRUPT', 'CHUNK_NOT_FOUND')) return
     // The server looks for itself: our word condemns nothing.
-    api.call('reportBadReplica', { params: { chunkId: search.chunk.id }, body: { serverId: server.id, code: error.code } }).catch(() => undefined)
+    api.call('reportBadReplica', { params: { chunkId: search.chunk.id }, body: { serverId: server.id, code: error.code }, signal: this.#services.signal }).catch(() => undefined)
   }
 
   /** Streams leaves from one replica from `fetch.next` on, which it moves along. */

@@ -95,7 +95,7 @@ export class ChunkSender {
         this.#hooks.onNotice(`chunk ${payload.index}: server ${failure.serverId.slice(0, 8)} failed (${failure.code}), going on without it`)
       }
       // Hops behind a failed one never got the chunk; they stay candidates.
-      if (result.receipts.length === 0 && result.failures.length === 0) throw new CairnError('PROTOCOL_ERROR', 'A chunkserver answered without receipts.')
+      if (result.receipts.length + result.failures.length === 0) throw new CairnError('PROTOCOL_ERROR', 'A chunkserver answered without receipts.')
     }
   }
 
@@ -104,8 +104,9 @@ export class ChunkSender {
     const left = delivery.candidates()
     const needed = this.#session.info.minReplicas - delivery.receipts.size
     if (delivery.allocation && left.length >= needed) return left
-    const again = delivery.allocation && { chunkId: delivery.allocation.chunkId, have: [...delivery.receipts.keys()] }
-    delivery.renew(await this.#session.allocate({ index: payload.index, lengthBytes: payload.lengthBytes }, again))
+    const wish = { index: payload.index, lengthBytes: payload.lengthBytes }
+    const known = delivery.allocation
+    delivery.renew(known ? await this.#session.allocateMore(wish, known.chunkId, [...delivery.receipts.keys()]) : await this.#session.allocate(wish))
     const fresh = delivery.candidates()
     if (fresh.length === 0) throw new CairnError('NOT_ENOUGH_SERVERS', 'No further chunkserver can take the chunk.')
     return fresh

@@ -6,6 +6,7 @@ import { alignUp, DISK_ALIGNMENT_BYTES, type Disk, type DiskFile, type FileStat 
 import { CairnError } from '../../common/errors/cairn-error.js'
 import { KiB } from '../../common/units.js'
 import { localError } from '../local-error.js'
+import type { ChunkWish } from './allocation-ahead.js'
 import type { ChunkPayload, UploadSource } from './source.js'
 
 const SAMPLE_BYTES = 64 * KiB
@@ -66,6 +67,13 @@ export class FileSource implements UploadSource {
   async *chunks(chunkSizeBytes: number): AsyncIterable<ChunkPayload> {
     const count = Math.ceil(this.sizeBytes / chunkSizeBytes)
     for (let index = 0; index < count; index += 1) yield this.chunkAt(index, chunkSizeBytes)
+  }
+
+  upcoming(after: ChunkWish, count: number, chunkSizeBytes: number): ChunkWish[] {
+    const end = Math.min(Math.ceil(this.sizeBytes / chunkSizeBytes), after.index + 1 + count)
+    const out: ChunkWish[] = []
+    for (let index = after.index + 1; index < end; index += 1) out.push({ index, lengthBytes: Math.min(chunkSizeBytes, this.sizeBytes - index * chunkSizeBytes) })
+    return out
   }
 
   chunkAt(index: number, chunkSizeBytes: number): ChunkPayload {

@@ -35,7 +35,7 @@ export async function openSession(services: UploadServices, source: UploadSource
       },
       signal,
     })
-    return new UploadSession(info, services.api, services.context, signal)
+    return new UploadSession(info, services.api, services.context, signal, (after, count) => source.upcoming(after, count, info.chunkSizeBytes))
   }
   if (fingerprint === null) return open({ kind: 'none' })
   return adoptOrOpen(services, options, open, signal)

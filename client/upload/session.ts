@@ -12,6 +12,7 @@ import { REPORT_BATCH_MAX, type AllocatedChunk, type CompletedChunk } from '../.
 import { SECOND_MS } from '../../common/units.js'
 import type { MasterApi } from '../master-api.js'
 import type { TransferContext } from '../options.js'
+import { AllocationAhead, type ChunkWish } from './allocation-ahead.js'
 
 export interface SessionInfo {
   readonly uploadId: UploadId
@@ -41,38 +42,52 @@ export class UploadSession {
   readonly #api: MasterApi
   readonly #context: TransferContext
   readonly #signal: AbortSignal
+  readonly #ahead: AllocationAhead
   readonly #avoided = new Map<ServerId, number>()
   #queue: QueuedReport[] = []
   #reporting = false
   #keepalive: Timer | undefined
   #closed = false
 
-  constructor(info: SessionInfo, api: MasterApi, context: TransferContext, signal: AbortSignal) {
+  /** @param upcoming the chunks that will follow a given one, as far as the source knows */
+  constructor(info: SessionInfo, api: MasterApi, context: TransferContext, signal: AbortSignal, upcoming: (after: ChunkWish, count: number) => ChunkWish[]) {
     this.info = info
     this.#api = api
     this.#context = context
     this.#signal = signal
+    this.#ahead = new AllocationAhead((wishes) => this.#allocate(wishes), upcoming)
     this.#keepAlive()
   }
 
-  /** Targets for a new chunk; or further ones for `again`, which has copies on `have`. */
-  async allocate(chunk: { index: number; lengthBytes: number }, again?: { chunkId: ChunkId; have: ServerId[] }): Promise<AllocatedChunk> {
-    const { chunks } = await this.#api.call('allocateChunks', {
+  /** Targets for a new chunk. */
+  allocate(chunk: ChunkWish): Promise<AllocatedChunk> {
+    return this.#ahead.take(chunk)
+  }
+
+  /** Further targets for a chunk that has copies on `have`. */
+  async allocateMore(chunk: ChunkWish, chunkId: ChunkId, have: ServerId[]): Promise<AllocatedChunk> {
+    const [more] = await this.#allocate([{ ...chunk, chunkId, have }])
+    return more as AllocatedChunk
+  }
+
+  async #allocate(chunks: (ChunkWish & { chunkId?: ChunkId; have?: ServerId[] })[]): Promise<AllocatedChunk[]> {
+    const answer = await this.#api.call('allocateChunks', {
       params: { uploadId: this.info.uploadId },
       body: {
         writerEpoch: this.info.writerEpoch,
-        chunks: [{ index: chunk.index, lengthBytes: chunk.lengthBytes, ...again }],
+        chunks,
         avoid: this.#avoidList(),
         ...(this.#context.zone === undefined ? {} : { zone: this.#context.zone }),
       },
       signal: this.#signal,
     })
-    return chunks[0] as AllocatedChunk
+    return answer.chunks
   }
 
   /** A server has just failed us: no new chunks for it for a while. */
   avoid(serverId: ServerId): void {
     this.#avoided.set(serverId, this.#context.clock.monotonic() + AVOID_MS)
+    this.#ahead.forget()
   }
 
   /** Whether a server failed us lately. */

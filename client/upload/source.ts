@@ -1,5 +1,6 @@
 /** What can be uploaded, seen as chunks. Files can be read again, which makes them resumable; streams cannot. */
 import type { Block } from '../../common/bytes/block-pool.js'
+import type { ChunkWish } from './allocation-ahead.js'
 
 /** The bytes of one chunk, leaf by leaf, as often as need be. */
 export interface ChunkPayload {
@@ -24,6 +25,8 @@ export interface UploadSource {
   fingerprint(): Promise<string>
   /** The chunks in order; a payload stays usable until it is released. Ends the source's use when done or broken off. */
   chunks(chunkSizeBytes: number, signal: AbortSignal): AsyncIterable<ChunkPayload>
+  /** The chunks after a given one, at most `count`, as far as their lengths are certain. */
+  upcoming(after: ChunkWish, count: number, chunkSizeBytes: number): ChunkWish[]
   /** The payload of one chunk again; only of resumable sources. */
   chunkAt(index: number, chunkSizeBytes: number): ChunkPayload
   /** Called before the commit. @throws `SOURCE_CHANGED` when what was read is not one state of the source */

@@ -8,6 +8,7 @@ import { LEAF_BYTES, leafCount, leafLength } from '../../common/checksum/tree.js
 import { CairnError } from '../../common/errors/cairn-error.js'
 import { deferred, observed, type Deferred } from '../../common/flow/deferred.js'
 import type { Semaphore, Permit } from '../../common/flow/semaphore.js'
+import type { ChunkWish } from './allocation-ahead.js'
 import type { ChunkPayload, UploadSource } from './source.js'
 
 /** Memory that stream uploads hold their chunks in. */
@@ -46,6 +47,11 @@ export class StreamSource implements UploadSource {
 
   fingerprint(): Promise<string> {
     return Promise.reject(new CairnError('INTERNAL', 'a stream has no fingerprint'))
+  }
+
+  /** Lengths follow the memory of the moment, so none is certain. */
+  upcoming(): ChunkWish[] {
+    return []
   }
 
   chunkAt(): ChunkPayload {

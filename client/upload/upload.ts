@@ -5,7 +5,7 @@
 import { fileChecksum } from '../../common/checksum/tree.js'
 import type { Checksum64 } from '../../common/checksum/xxh64.js'
 import { sleep } from '../../common/clock/clock.js'
-import { isCairnError } from '../../common/errors/cairn-error.js'
+import { CairnError, isCairnError } from '../../common/errors/cairn-error.js'
 import { linkedAbort } from '../../common/flow/abort.js'
 import type { FileInfo } from '../../common/protocol/files.js'
 import type { Precondition } from '../../common/protocol/precondition.js'
@@ -50,6 +50,7 @@ export async function upload(services: UploadServices, source: UploadSource, pat
     throw error
   } finally {
     session?.close()
+    abort.abort(new CairnError('ABORTED', 'The upload is over.'))
     abort.dispose()
     await source.close()
   }
