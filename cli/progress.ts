@@ -14,10 +14,12 @@ export interface ProgressDisplay {
 
 /** The rate shown is that of the last seconds: what the transfer does now, not what it did on average. */
 const RATE_WINDOW_MS = 5 * SECOND_MS
+const REPEAT_MS = 5 * SECOND_MS
 
 export function progressDisplay(clock: Clock, label: string, quiet: boolean): ProgressDisplay {
+  const isNews = newsFilter(clock)
   if (quiet || !process.stderr.isTTY) {
-    return { onProgress: () => undefined, onNotice: (notice) => quiet || say(`cairn: ${notice}`), stop: () => undefined }
+    return { onProgress: () => undefined, onNotice: (notice) => quiet || (isNews(notice) && say(`cairn: ${notice}`)), stop: () => undefined }
   }
   const meter = new RateMeter(clock, RATE_WINDOW_MS)
   const bar = new SingleBar({
@@ -52,9 +54,22 @@ export function progressDisplay(clock: Clock, label: string, quiet: boolean): Pr
       bar.update(progress.doneBytes, payload(progress))
     },
     onNotice: (notice) => {
+      if (!isNews(notice)) return
       process.stderr.write(`\r\x1b[K`)
       say(`cairn: ${notice}`)
     },
     stop: () => started && bar.stop(),
+  }
+}
+
+/** Many chunks meet the same trouble at once: it is said once in a while, not once for each. */
+function newsFilter(clock: Clock): (notice: string) => boolean {
+  const said = new Map<string, number>()
+  return (notice) => {
+    const kind = notice.replace(/\d+/g, '#')
+    const nowMs = clock.monotonic()
+    if (nowMs - (said.get(kind) ?? -Infinity) < REPEAT_MS) return false
+    said.set(kind, nowMs)
+    return true
   }
 }

@@ -14,8 +14,6 @@ const RECENT_JOBS = 20
 
 export function serverInfo(view: ServerView): ServerInfo {
   const { record } = view
-  // Until its first heartbeat after a restart of the master, what the metadata remembers is shown.
-  const known = view.disks.length > 0
   return {
     id: record.serverId,
     state: view.state,
@@ -23,9 +21,9 @@ export function serverInfo(view: ServerView): ServerInfo {
     rack: record.rack,
     host: record.host,
     url: record.url,
-    usedBytes: known ? usedBytesOf(view) : record.usedBytes,
-    freeBytes: known ? freeBytesOf(view) : record.freeBytes,
-    chunks: known ? chunkCountOf(view) : record.chunkCount,
+    usedBytes: usedBytesOf(view),
+    freeBytes: freeBytesOf(view),
+    chunks: chunkCountOf(view),
     lastHeartbeatMs: record.heartbeatMs,
   }
 }

@@ -43,13 +43,20 @@ export class ServerViews {
   }
 }
 
+/** Until its first heartbeat after a restart of the master, a server has what the metadata remembers. */
+const isHeard = (view: ServerView): boolean => view.disks.length > 0
+
+const sumOf = (view: ServerView, pick: (disk: DiskReport) => number): number => view.disks.reduce((sum, disk) => sum + pick(disk), 0)
+
+const writable = (disk: DiskReport): number => (disk.state === 'ok' ? disk.freeBytes : 0)
+
 export const freeBytesOf = (view: ServerView): number =>
-  Math.max(0, view.disks.reduce((sum, disk) => sum + (disk.state === 'ok' ? disk.freeBytes : 0), 0) - view.promisedBytes)
+  Math.max(0, (isHeard(view) ? sumOf(view, writable) : view.record.freeBytes) - view.promisedBytes)
 
-export const usedBytesOf = (view: ServerView): number => view.disks.reduce((sum, disk) => sum + disk.usedBytes, 0)
+export const usedBytesOf = (view: ServerView): number => (isHeard(view) ? sumOf(view, (disk) => disk.usedBytes) : view.record.usedBytes)
 
-export const chunkCountOf = (view: ServerView): number => view.disks.reduce((sum, disk) => sum + disk.chunkCount, 0)
+export const chunkCountOf = (view: ServerView): number => (isHeard(view) ? sumOf(view, (disk) => disk.chunkCount) : view.record.chunkCount)
 
 /** The largest piece that fits on one disk: a chunk is never split over two. */
 export const largestFreeBytesOf = (view: ServerView): number =>
-  Math.max(0, ...view.disks.map((disk) => (disk.state === 'ok' ? disk.freeBytes : 0))) - view.promisedBytes
+  (isHeard(view) ? Math.max(0, ...view.disks.map(writable)) : view.record.freeBytes) - view.promisedBytes
