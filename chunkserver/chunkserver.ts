@@ -102,7 +102,11 @@ export class Chunkserver implements AsyncDisposable {
       const listener = await options.transport.listen(options.listen, (request) => handler(request))
       const seen = await readSeen(options.disk, options.directories[0] as string)
       const server = new Chunkserver(options, store, listener, seen)
-      handler = chunkserverHandler({ context: server.#context, metrics: server.metrics, ready: () => server.#link.registered && !server.#stopping })
+      handler = chunkserverHandler({
+        context: server.#context,
+        metrics: server.metrics,
+        ready: () => server.#link.registered && !server.#stopping,
+      })
       try {
         await server.#link.start(signal)
       } catch (error) {
@@ -131,9 +135,13 @@ export class Chunkserver implements AsyncDisposable {
       case 'replicate':
         return this.#replicator.start(command)
       case 'verify':
-        return void this.#maintenance.verify(command.chunkIds).catch((error: unknown) => log.error({ error }, 'verification failed'))
+        return void this.#maintenance
+          .verify(command.chunkIds)
+          .catch((error: unknown) => log.error({ error }, 'verification failed'))
       case 'delete':
-        return void this.#delete(command).catch((error: unknown) => log.error({ error }, 'deletion failed; the master will ask again'))
+        return void this.#delete(command).catch((error: unknown) =>
+          log.error({ error }, 'deletion failed; the master will ask again'),
+        )
       case 'report':
         return
     }

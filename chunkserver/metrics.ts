@@ -11,14 +11,39 @@ export interface ChunkserverMetrics {
 
 export function createChunkserverMetrics(store: ChunkStore, admission: Admission, processMetrics: boolean): ChunkserverMetrics {
   const metrics = new Metrics(processMetrics)
-  const bytes = metrics.counter({ name: 'cairn_chunkserver_bytes_total', help: 'Chunk bytes received and sent', labelNames: ['direction'] })
-  const requests = metrics.counter({ name: 'cairn_chunkserver_requests_total', help: 'Chunk requests served', labelNames: ['operation', 'status'] })
-  const seconds = metrics.histogram({ name: 'cairn_chunkserver_request_seconds', help: 'Time until a chunk request is answered', labelNames: ['operation'] })
-  const perDisk = (read: (disk: ReturnType<ChunkStore['disks']>[number]) => number) => () => store.disks().map((disk) => ({ labels: { disk: disk.path }, value: read(disk) }))
-  metrics.gauge({ name: 'cairn_disk_free_bytes', help: 'Bytes that new chunks may take', labelNames: ['disk'] }, perDisk((disk) => disk.freeBytes))
-  metrics.gauge({ name: 'cairn_disk_used_bytes', help: 'Bytes of chunk files', labelNames: ['disk'] }, perDisk((disk) => disk.usedBytes))
-  metrics.gauge({ name: 'cairn_disk_chunks', help: 'Chunk copies held', labelNames: ['disk'] }, perDisk((disk) => disk.chunkCount))
-  metrics.gauge({ name: 'cairn_disk_failed', help: '1 when the disk is out of use', labelNames: ['disk'] }, perDisk((disk) => (disk.state === 'failed' ? 1 : 0)))
+  const bytes = metrics.counter({
+    name: 'cairn_chunkserver_bytes_total',
+    help: 'Chunk bytes received and sent',
+    labelNames: ['direction'],
+  })
+  const requests = metrics.counter({
+    name: 'cairn_chunkserver_requests_total',
+    help: 'Chunk requests served',
+    labelNames: ['operation', 'status'],
+  })
+  const seconds = metrics.histogram({
+    name: 'cairn_chunkserver_request_seconds',
+    help: 'Time until a chunk request is answered',
+    labelNames: ['operation'],
+  })
+  const perDisk = (read: (disk: ReturnType<ChunkStore['disks']>[number]) => number) => () =>
+    store.disks().map((disk) => ({ labels: { disk: disk.path }, value: read(disk) }))
+  metrics.gauge(
+    { name: 'cairn_disk_free_bytes', help: 'Bytes that new chunks may take', labelNames: ['disk'] },
+    perDisk((disk) => disk.freeBytes),
+  )
+  metrics.gauge(
+    { name: 'cairn_disk_used_bytes', help: 'Bytes of chunk files', labelNames: ['disk'] },
+    perDisk((disk) => disk.usedBytes),
+  )
+  metrics.gauge(
+    { name: 'cairn_disk_chunks', help: 'Chunk copies held', labelNames: ['disk'] },
+    perDisk((disk) => disk.chunkCount),
+  )
+  metrics.gauge(
+    { name: 'cairn_disk_failed', help: '1 when the disk is out of use', labelNames: ['disk'] },
+    perDisk((disk) => (disk.state === 'failed' ? 1 : 0)),
+  )
   metrics.gauge({ name: 'cairn_transfers_active', help: 'Chunk transfers under way', labelNames: ['kind'] }, () => {
     const { writes, reads } = admission.load
     return [

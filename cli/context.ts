@@ -1,5 +1,6 @@
 /** What every command shares: global options, output, the way errors end the process. */
-import { Command, Option } from 'commander'
+import type { Command } from 'commander'
+import { Option } from 'commander'
 import { CairnError, isCairnError, toCairnError } from '../common/errors/cairn-error.js'
 import type { CairnClient } from '../client/index.js'
 
@@ -20,12 +21,24 @@ export function addGlobalOptions(command: Command): Command {
     .addOption(new Option('--zone <zone>', 'where this client is: near servers are preferred').env('CAIRN_ZONE'))
 }
 
-export const mastersOf = (options: GlobalOptions): string[] => (options.master ?? '').split(',').map((url) => url.trim()).filter((url) => url !== '')
+export const mastersOf = (options: GlobalOptions): string[] =>
+  (options.master ?? '')
+    .split(',')
+    .map((url) => url.trim())
+    .filter((url) => url !== '')
 
 /** Runs `work` with a client, and closes it. */
-export async function withClient<T>(options: GlobalOptions & { readonly concurrency?: number | undefined }, work: (client: CairnClient, signal: AbortSignal) => Promise<T>): Promise<T> {
+export async function withClient<T>(
+  options: GlobalOptions & { readonly concurrency?: number | undefined },
+  work: (client: CairnClient, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
   const { openNodeClient } = await import('../client/index.js')
-  const client = openNodeClient({ masters: mastersOf(options), token: options.token, zone: options.zone, concurrency: options.concurrency })
+  const client = openNodeClient({
+    masters: mastersOf(options),
+    token: options.token,
+    zone: options.zone,
+    concurrency: options.concurrency,
+  })
   const abort = interruptible()
   try {
     return await work(client, abort.signal)
@@ -68,7 +81,9 @@ export function reportFailure(error: unknown, json: boolean): number {
   const known = isCairnError(error) ? error : toCairnError(error)
   if (json) {
     const { code, message, retryable, requestId, data } = known.toJSON()
-    process.stdout.write(`${JSON.stringify({ error: { code, message, retryable, requestId: requestId ?? null, ...(data ? { data } : {}) } })}\n`)
+    process.stdout.write(
+      `${JSON.stringify({ error: { code, message, retryable, requestId: requestId ?? null, ...(data ? { data } : {}) } })}\n`,
+    )
   } else {
     say(`cairn: ${known.message} [${known.code}]`)
     if (!isCairnError(error) && error instanceof Error && process.env['CAIRN_DEBUG']) say(error.stack ?? '')

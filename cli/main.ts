@@ -14,7 +14,9 @@ const EXIT_USAGE = 2
 
 function createProgram(): Command {
   const program = new Command('cairn')
-    .description('Chunked, replicated file storage. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 exists or precondition, 5 unavailable, 6 data lost or corrupt.')
+    .description(
+      'Chunked, replicated file storage. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 exists or precondition, 5 unavailable, 6 data lost or corrupt.',
+    )
     .version(VERSION)
     .showHelpAfterError('(cairn COMMAND --help tells more)')
   registerUp(program)

@@ -19,7 +19,11 @@ const REPEAT_MS = 5 * SECOND_MS
 export function progressDisplay(clock: Clock, label: string, quiet: boolean): ProgressDisplay {
   const isNews = newsFilter(clock)
   if (quiet || !process.stderr.isTTY) {
-    return { onProgress: () => undefined, onNotice: (notice) => quiet || (isNews(notice) && say(`cairn: ${notice}`)), stop: () => undefined }
+    return {
+      onProgress: () => undefined,
+      onNotice: (notice) => quiet || (isNews(notice) && say(`cairn: ${notice}`)),
+      stop: () => undefined,
+    }
   }
   const meter = new RateMeter(clock, RATE_WINDOW_MS)
   const bar = new SingleBar({

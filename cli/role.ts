@@ -13,7 +13,11 @@ export interface RoleOptions {
   readonly logLevel: LogLevel
   /** Told to whoever reads stdout when the server is ready. */
   readonly readyExtra?: Readonly<Record<string, unknown>>
-  readonly start: (services: { readonly log: Logger; readonly signal: AbortSignal; readonly onFatal: (error: unknown) => void }) => Promise<RunningServer>
+  readonly start: (services: {
+    readonly log: Logger
+    readonly signal: AbortSignal
+    readonly onFatal: (error: unknown) => void
+  }) => Promise<RunningServer>
 }
 
 /** Set by `cairn up` for its children: they talk to it over IPC, and end with it. */
@@ -56,7 +60,12 @@ function announce(options: RoleOptions, server: RunningServer): void {
   const ready = { event: 'ready', role: options.role, id: server.id, url: server.url, pid: process.pid, ...options.readyExtra }
   if (process.send) process.send({ event: 'ready', role: options.role, url: server.url, id: server.id } satisfies ChildMessage)
   else if (options.json) process.stdout.write(`${JSON.stringify(ready)}\n`)
-  else process.stdout.write(`${options.role} ${server.id} is ready at ${server.url}\n${Object.entries(options.readyExtra ?? {}).map(([name, value]) => `  ${name}  ${String(value)}\n`).join('')}`)
+  else
+    process.stdout.write(
+      `${options.role} ${server.id} is ready at ${server.url}\n${Object.entries(options.readyExtra ?? {})
+        .map(([name, value]) => `  ${name}  ${String(value)}\n`)
+        .join('')}`,
+    )
 }
 
 async function fail(options: RoleOptions, log: Logger, error: unknown): Promise<void> {

@@ -11,7 +11,14 @@ import { openRun, type DownloadOptions } from './download/download.js'
 import { downloadToFile } from './download/file-target.js'
 import { streamDownload } from './download/stream-target.js'
 import { MasterApi } from './master-api.js'
-import { DEFAULT_BUDGET_BYTES, DEFAULT_CONCURRENCY, type ClientOptions, type ClientParts, type RequestIds, type TransferContext } from './options.js'
+import {
+  DEFAULT_BUDGET_BYTES,
+  DEFAULT_CONCURRENCY,
+  type ClientOptions,
+  type ClientParts,
+  type RequestIds,
+  type TransferContext,
+} from './options.js'
 import { FileSource } from './upload/file-source.js'
 import type { OwnerIdentity } from './upload/open-session.js'
 import { StreamSource, type StreamBudget } from './upload/stream-source.js'
@@ -60,7 +67,12 @@ export class CairnClient implements AsyncDisposable {
   readonly #shared: Shared
   readonly #context: TransferContext
 
-  constructor(platform: ClientPlatform, options: ClientOptions, view: ViewOptions = {}, shared: Shared = share(platform, options)) {
+  constructor(
+    platform: ClientPlatform,
+    options: ClientOptions,
+    view: ViewOptions = {},
+    shared: Shared = share(platform, options),
+  ) {
     this.#shared = shared
     const requestIds = requestIdSource(platform.random, view.requestId)
     this.api = new MasterApi(platform, options.masters, view.token ?? options.token, requestIds)
@@ -119,9 +131,13 @@ export class CairnClient implements AsyncDisposable {
 
   /** All entries under a prefix (`/bucket/…`), in order, page by page as they are consumed. */
   async *list(prefix: string, options: ListOptions = {}): AsyncGenerator<ListEntry> {
-    for (let after = options.after; ; ) {
+    for (let after = options.after; ;) {
       const page = await this.api.call('listFiles', {
-        query: { prefix, ...(options.delimiter === undefined ? {} : { delimiter: options.delimiter }), ...(after === undefined ? {} : { after }) },
+        query: {
+          prefix,
+          ...(options.delimiter === undefined ? {} : { delimiter: options.delimiter }),
+          ...(after === undefined ? {} : { after }),
+        },
         signal: options.signal,
       })
       yield* page.entries
@@ -131,8 +147,15 @@ export class CairnClient implements AsyncDisposable {
   }
 
   /** Moves a file to the trash, or drops it for good. @throws `FILE_NOT_FOUND`, `PRECONDITION_FAILED` */
-  async delete(path: string, options: ChangeOptions & { readonly purge?: boolean } = {}): Promise<{ path: string; generation: number }> {
-    return this.api.call('deleteFile', { params: fileParams(path), query: { purge: options.purge ?? false }, ...changes(options) })
+  async delete(
+    path: string,
+    options: ChangeOptions & { readonly purge?: boolean } = {},
+  ): Promise<{ path: string; generation: number }> {
+    return this.api.call('deleteFile', {
+      params: fileParams(path),
+      query: { purge: options.purge ?? false },
+      ...changes(options),
+    })
   }
 
   /** @throws `FILE_NOT_FOUND`, `ALREADY_EXISTS`, `PRECONDITION_FAILED` */
@@ -190,4 +213,3 @@ function fileParams(path: string): { bucket: string; key: string } {
   const parsed = parseFilePath(path)
   return { bucket: bucketOf(parsed), key: keyOf(parsed) }
 }
-

@@ -1,5 +1,11 @@
 /** The client library's public face. Everything else in this folder may change. */
-export { CairnClient, type ChangeOptions, type ClientPlatform, type ListOptions, type StreamUploadOptions } from './cairn-client.js'
+export {
+  CairnClient,
+  type ChangeOptions,
+  type ClientPlatform,
+  type ListOptions,
+  type StreamUploadOptions,
+} from './cairn-client.js'
 export { openNodeClient } from './platform/node-client.js'
 export { nodeOwner } from './platform/node-owner.js'
 export type { ClientOptions, Progress, TransferOptions } from './options.js'

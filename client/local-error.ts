@@ -8,11 +8,20 @@ export function localError(error: unknown, path: string): CairnError {
       return new CairnError('LOCAL_FILE_NOT_FOUND', `There is no local file or directory ${path}.`, { cause: error })
     case 'ENOSPC':
     case 'EDQUOT':
-      return new CairnError('LOCAL_DISK_FULL', `The local disk is full at ${path}. What was transferred is kept: free space and run the command again.`, { cause: error })
+      return new CairnError(
+        'LOCAL_DISK_FULL',
+        `The local disk is full at ${path}. What was transferred is kept: free space and run the command again.`,
+        { cause: error },
+      )
     case 'EISDIR':
     case 'EEXIST':
     case 'ENOTDIR':
-      return new CairnError('LOCAL_FILE_EXISTS', `Something else stands at ${path} (${messageOf(error)}). Choose another target.`, { cause: error })
+      return new CairnError(
+        'LOCAL_FILE_EXISTS',
+        `Something else stands at ${path} (${messageOf(error)}). Choose another target.`,
+        { cause: error },
+      )
+    case undefined:
     default:
       return new CairnError('LOCAL_IO_ERROR', `${path}: ${messageOf(error)}.`, { cause: error })
   }

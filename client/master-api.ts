@@ -43,7 +43,10 @@ export class MasterApi {
   }
 
   /** @throws what the master answers; `MASTER_UNREACHABLE` when none did for long enough; the abort's reason */
-  async call<Name extends EndpointName>(name: Name, input: ApiInput<Endpoints[Name]>): Promise<EndpointTypes<Endpoints[Name]>['result']> {
+  async call<Name extends EndpointName>(
+    name: Name,
+    input: ApiInput<Endpoints[Name]>,
+  ): Promise<EndpointTypes<Endpoints[Name]>['result']> {
     const { clock, random } = this.#parts
     const requestId = this.#requestIds()
     const startedMs = clock.monotonic()
@@ -62,7 +65,11 @@ export class MasterApi {
     }
   }
 
-  async #callOnce<Name extends EndpointName>(name: Name, input: ApiInput<Endpoints[Name]>, requestId: RequestId): Promise<EndpointTypes<Endpoints[Name]>['result']> {
+  async #callOnce<Name extends EndpointName>(
+    name: Name,
+    input: ApiInput<Endpoints[Name]>,
+    requestId: RequestId,
+  ): Promise<EndpointTypes<Endpoints[Name]>['result']> {
     const endpoint = endpoints[name] as unknown as Endpoint
     const url = this.#masters[this.#current % this.#masters.length] as string
     const result = await callEndpoint(this.#parts.transport, url, endpoint, {
@@ -80,6 +87,10 @@ export class MasterApi {
 
   #unreachable(error: unknown): CairnError {
     const where = this.#masters.join(', ')
-    return new CairnError('MASTER_UNREACHABLE', `No master answers at ${where} (${messageOf(error)}) Check --master / CAIRN_MASTER and that the cluster is up.`, { cause: error })
+    return new CairnError(
+      'MASTER_UNREACHABLE',
+      `No master answers at ${where} (${messageOf(error)}) Check --master / CAIRN_MASTER and that the cluster is up.`,
+      { cause: error },
+    )
   }
 }

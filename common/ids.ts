@@ -27,7 +27,8 @@ export const isHexId = (value: unknown): value is string => typeof value === 'st
 const parser =
   <Id extends HexId>(what: string) =>
   (value: unknown): Id => {
-    if (!isHexId(value)) throw new CairnError('INVALID_ARGUMENT', `"${String(value)}" is not a ${what}: 32 hex digits are expected.`)
+    if (!isHexId(value))
+      throw new CairnError('INVALID_ARGUMENT', `"${String(value)}" is not a ${what}: 32 hex digits are expected.`)
     return value as Id
   }
 

@@ -20,11 +20,15 @@ const invalid = (path: string, why: string): CairnError =>
   new CairnError('INVALID_PATH', `"${path.length > 200 ? `${path.slice(0, 200)}…` : path}" is not a valid path: ${why}.`)
 
 /** True when every surrogate is paired, that is, when the string has a UTF-8 form. */
-const isWellFormed = (text: string): boolean => !/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/.test(text)
+const isWellFormed = (text: string): boolean =>
+  !/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/.test(text)
 
 export function parseBucketName(value: string): BucketName {
   if (!BUCKET.test(value) || value === '.' || value === '..') {
-    throw new CairnError('INVALID_PATH', `"${value.slice(0, 200)}" is not a bucket name: letters, digits, ".", "-" and "_", starting with a letter or digit, at most 255.`)
+    throw new CairnError(
+      'INVALID_PATH',
+      `"${value.slice(0, 200)}" is not a bucket name: letters, digits, ".", "-" and "_", starting with a letter or digit, at most 255.`,
+    )
   }
   return value as BucketName
 }

@@ -12,13 +12,30 @@ export const HOUR_MS = 60 * MINUTE_MS
 export const DAY_MS = 24 * HOUR_MS
 
 const SIZE_UNITS: Readonly<Record<string, number>> = {
-  '': 1, B: 1, K: KiB, KIB: KiB, M: MiB, MIB: MiB, G: GiB, GIB: GiB, T: TiB, TIB: TiB,
-  KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12,
-} // prettier-ignore
+  '': 1,
+  B: 1,
+  K: KiB,
+  KIB: KiB,
+  M: MiB,
+  MIB: MiB,
+  G: GiB,
+  GIB: GiB,
+  T: TiB,
+  TIB: TiB,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+}
 
 const TIME_UNITS: Readonly<Record<string, number>> = {
-  ms: 1, s: SECOND_MS, m: MINUTE_MS, min: MINUTE_MS, h: HOUR_MS, d: DAY_MS,
-} // prettier-ignore
+  ms: 1,
+  s: SECOND_MS,
+  m: MINUTE_MS,
+  min: MINUTE_MS,
+  h: HOUR_MS,
+  d: DAY_MS,
+}
 
 /** Parses `64MiB`, `1.5G`, `100MB` or a plain number of bytes. @throws `USAGE` */
 export function parseSize(text: string): number {

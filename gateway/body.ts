@@ -24,10 +24,14 @@ export async function* bodyOf(stream: Readable, clock: Clock): AsyncGenerator<Ui
 }
 
 /** Aborts when the request's sender is gone before the answer is out. */
-export function abortOnDisconnect(response: { once(event: 'close', listener: () => void): unknown; readonly writableFinished: boolean }): AbortSignal {
+export function abortOnDisconnect(response: {
+  once(event: 'close', listener: () => void): unknown
+  readonly writableFinished: boolean
+}): AbortSignal {
   const abort = new AbortController()
   response.once('close', () => {
-    if (!response.writableFinished) abort.abort(new CairnError('ABORTED', 'The sender closed the connection. Nothing of the upload was kept.'))
+    if (!response.writableFinished)
+      abort.abort(new CairnError('ABORTED', 'The sender closed the connection. Nothing of the upload was kept.'))
   })
   return abort.signal
 }

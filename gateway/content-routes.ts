@@ -5,14 +5,31 @@ import { entityTag } from '../common/protocol/precondition.js'
 import { CairnError } from '../common/errors/cairn-error.js'
 import { abortOnDisconnect, bodyOf } from './body.js'
 import type { Gateway } from './gateway.js'
-import { checkIfMatch, contentLengthOf, isNotModified, pathOf, preconditionOf, rangeOf, uploadOptionsOf, viewOf } from './request.js'
+import {
+  checkIfMatch,
+  contentLengthOf,
+  isNotModified,
+  pathOf,
+  preconditionOf,
+  rangeOf,
+  uploadOptionsOf,
+  viewOf,
+} from './request.js'
 
-export const fileAnswer = (file: FileInfo) => ({ path: file.path, generation: file.generation, sizeBytes: file.sizeBytes, checksum: file.checksum })
+export const fileAnswer = (file: FileInfo) => ({
+  path: file.path,
+  generation: file.generation,
+  sizeBytes: file.sizeBytes,
+  checksum: file.checksum,
+})
 
 export async function putContent(gateway: Gateway, request: Request, response: Response): Promise<void> {
   const path = pathOf(request)
   if (request.headers['content-range'] !== undefined) {
-    throw new CairnError('INVALID_ARGUMENT', 'A part of a file cannot be put. Send the whole file; `cairn put` resumes by itself.')
+    throw new CairnError(
+      'INVALID_ARGUMENT',
+      'A part of a file cannot be put. Send the whole file; `cairn put` resumes by itself.',
+    )
   }
   const signal = abortOnDisconnect(response)
   const permit = await gateway.uploads.acquire(1, signal)
@@ -23,7 +40,10 @@ export async function putContent(gateway: Gateway, request: Request, response: R
       signal,
       ...uploadOptionsOf(request),
     })
-    response.status(file.generation === 1 ? 201 : 200).set('etag', entityTag(file)).json(fileAnswer(file))
+    response
+      .status(file.generation === 1 ? 201 : 200)
+      .set('etag', entityTag(file))
+      .json(fileAnswer(file))
   } finally {
     permit.release()
   }

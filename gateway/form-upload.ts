@@ -30,7 +30,11 @@ class UploadEngine implements StorageEngine {
     this.#pathFor = pathFor
   }
 
-  _handleFile(request: Request, file: Express.Multer.File, callback: (error?: unknown, info?: Partial<Express.Multer.File>) => void): void {
+  _handleFile(
+    request: Request,
+    file: Express.Multer.File,
+    callback: (error?: unknown, info?: Partial<Express.Multer.File>) => void,
+  ): void {
     this.#store(request, file).then(
       (stored) => callback(null, { size: stored.sizeBytes, cairn: stored } as StoredFile),
       (error: unknown) => {
@@ -67,22 +71,38 @@ export async function postContent(gateway: Gateway, request: Request, response: 
   const files = await receive(gateway, request, response, 1, () => path)
   const [file] = files
   if (!file) throw new CairnError('INVALID_ARGUMENT', 'The form has no file. Send one, like: curl -F file=@LOCAL URL')
-  response.status(file.generation === 1 ? 201 : 200).set('etag', entityTag(file)).json(fileAnswer(file))
+  response
+    .status(file.generation === 1 ? 201 : 200)
+    .set('etag', entityTag(file))
+    .json(fileAnswer(file))
 }
 
 /** Any number of files into a bucket, each under the name it was sent with, after the prefix that `?prefix=` gives. */
 export async function postFiles(gateway: Gateway, request: Request, response: Response): Promise<void> {
   const { bucket } = request.params as { bucket: string }
   const prefix = typeof request.query['prefix'] === 'string' ? request.query['prefix'] : ''
-  const files = await receive(gateway, request, response, FORM_FILES_MAX, (file) => `/${bucket}/${prefix}${utf8(file.originalname)}`)
-  if (files.length === 0) throw new CairnError('INVALID_ARGUMENT', 'The form has no file. Send some, like: curl -F file=@LOCAL URL')
+  const files = await receive(
+    gateway,
+    request,
+    response,
+    FORM_FILES_MAX,
+    (file) => `/${bucket}/${prefix}${utf8(file.originalname)}`,
+  )
+  if (files.length === 0)
+    throw new CairnError('INVALID_ARGUMENT', 'The form has no file. Send some, like: curl -F file=@LOCAL URL')
   response.status(201).json({ files: files.map(fileAnswer) })
 }
 
 /** Multipart headers are read as latin1; names are UTF-8. */
 const utf8 = (name: string): string => Buffer.from(name, 'latin1').toString('utf8')
 
-async function receive(gateway: Gateway, request: Request, response: Response, limit: number, pathFor: (file: Express.Multer.File) => string): Promise<FileInfo[]> {
+async function receive(
+  gateway: Gateway,
+  request: Request,
+  response: Response,
+  limit: number,
+  pathFor: (file: Express.Multer.File) => string,
+): Promise<FileInfo[]> {
   if (!request.is('multipart/form-data')) {
     throw new CairnError('INVALID_ARGUMENT', 'POST takes multipart/form-data. For a plain body use PUT.')
   }

@@ -45,9 +45,20 @@ export class Gateway {
     this.random = options.random
     this.log = options.log
     this.#masterReady = options.masterReady
-    this.#requests = this.#metrics.counter({ name: 'cairn_gateway_requests_total', help: 'Requests served', labelNames: ['method', 'status'] })
-    this.#seconds = this.#metrics.histogram({ name: 'cairn_gateway_request_seconds', help: 'Time until a request is fully answered', labelNames: ['method'] })
-    this.#metrics.gauge({ name: 'cairn_gateway_transfers_waiting', help: 'Transfers waiting for their turn' }, () => this.uploads.waiting + this.downloads.waiting)
+    this.#requests = this.#metrics.counter({
+      name: 'cairn_gateway_requests_total',
+      help: 'Requests served',
+      labelNames: ['method', 'status'],
+    })
+    this.#seconds = this.#metrics.histogram({
+      name: 'cairn_gateway_request_seconds',
+      help: 'Time until a request is fully answered',
+      labelNames: ['method'],
+    })
+    this.#metrics.gauge(
+      { name: 'cairn_gateway_transfers_waiting', help: 'Transfers waiting for their turn' },
+      () => this.uploads.waiting + this.downloads.waiting,
+    )
   }
 
   app(): Express {
@@ -70,7 +81,10 @@ export class Gateway {
     })
     this.#mountFiles(app)
     app.use((request) => {
-      throw new CairnError('ROUTE_NOT_FOUND', `${request.method} ${request.path} is no address of a gateway. Contents are at /v1/files/{bucket}/{key}/content; metadata is at the master.`)
+      throw new CairnError(
+        'ROUTE_NOT_FOUND',
+        `${request.method} ${request.path} is no address of a gateway. Contents are at /v1/files/{bucket}/{key}/content; metadata is at the master.`,
+      )
     })
     app.use(this.#answerError)
     return app
@@ -99,7 +113,17 @@ export class Gateway {
       const seconds = (this.clock.monotonic() - startedMs) / 1000
       this.#requests.inc({ method: request.method, status: String(response.statusCode) })
       this.#seconds.observe({ method: request.method }, seconds)
-      this.log.info({ requestId, method: request.method, path: request.path, status: response.statusCode, seconds, whole: response.writableFinished }, 'request served')
+      this.log.info(
+        {
+          requestId,
+          method: request.method,
+          path: request.path,
+          status: response.statusCode,
+          seconds,
+          whole: response.writableFinished,
+        },
+        'request served',
+      )
     })
   }
 
@@ -124,7 +148,7 @@ export class Gateway {
       return
     }
     for (const name of ['content-length', 'content-range', 'etag', 'last-modified', 'content-type']) response.removeHeader(name)
-    if (known.code === 'INVALID_RANGE') response.set('content-range', `bytes */${String(known.data?.['sizeBytes'] ?? '*')}`)
+    if (known.code === 'INVALID_RANGE') response.set('content-range', `bytes */${Number(known.data?.['sizeBytes'] ?? 0)}`)
     if (!request.complete) this.#drain(request, response)
     if (known.code === 'UNAUTHENTICATED') response.set('www-authenticate', 'Bearer')
     response.status(known.info.httpStatus).json({ error: known })
@@ -132,6 +156,7 @@ export class Gateway {
 }
 
 function asCairnError(error: unknown): CairnError {
-  if (error instanceof URIError) return new CairnError('INVALID_PATH', 'The address has a malformed percent escape.', { cause: error })
+  if (error instanceof URIError)
+    return new CairnError('INVALID_PATH', 'The address has a malformed percent escape.', { cause: error })
   return isCairnError(error) ? error : toCairnError(error)
 }

@@ -25,10 +25,17 @@ const READY_TIMEOUT_MS = 2_000
 export async function runGateway(options: GatewayProcessOptions): Promise<RunningServer> {
   const random = new SystemRandom()
   const transport = new HttpTransport()
-  const client = openNodeClient({ masters: options.masters, zone: options.zone, budgetBytes: options.budgetBytes, log: options.log })
+  const client = openNodeClient({
+    masters: options.masters,
+    zone: options.zone,
+    budgetBytes: options.budgetBytes,
+    log: options.log,
+  })
   const masterReady = async (): Promise<boolean> => {
     for (const master of options.masters) {
-      const answer = await transport.call({ method: 'GET', url: `${master}/readyz`, timeoutMs: READY_TIMEOUT_MS }).catch(() => undefined)
+      const answer = await transport
+        .call({ method: 'GET', url: `${master}/readyz`, timeoutMs: READY_TIMEOUT_MS })
+        .catch(() => undefined)
       if (answer?.status === 200) return true
     }
     return false

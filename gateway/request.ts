@@ -42,7 +42,9 @@ export function rangeOf(request: Request, file: FileInfo): ByteRange | undefined
   const end = from === '' || to === '' ? file.sizeBytes : Math.min(file.sizeBytes, Number(to) + 1)
   if (from !== '' && to !== '' && Number(to) < start) return undefined
   if (start >= file.sizeBytes || end <= start) {
-    throw new CairnError('INVALID_RANGE', `${file.path} has ${file.sizeBytes} bytes; ${header} is no part of it.`, { data: { sizeBytes: file.sizeBytes } })
+    throw new CairnError('INVALID_RANGE', `${file.path} has ${file.sizeBytes} bytes; ${header} is no part of it.`, {
+      data: { sizeBytes: file.sizeBytes },
+    })
   }
   return { start, end }
 }
@@ -64,13 +66,17 @@ export function checkIfMatch(request: Request, file: FileInfo): void {
   if (wanted === undefined || wanted.trim() === '*') return
   const tags = wanted.split(',').map((tag) => tag.trim())
   if (tags.includes(entityTag(file)) || tags.includes(`"${file.generation}"`)) return
-  throw new CairnError('PRECONDITION_FAILED', `${file.path} is ${entityTag(file)}, not what If-Match names. Read it again and decide anew.`)
+  throw new CairnError(
+    'PRECONDITION_FAILED',
+    `${file.path} is ${entityTag(file)}, not what If-Match names. Read it again and decide anew.`,
+  )
 }
 
 /** `?replicas=2&chunk-size=16MiB` @throws `USAGE`, `INVALID_ARGUMENT` */
 export function uploadOptionsOf(request: Request): { replicas?: number; chunkSizeBytes?: number } {
   const { replicas, 'chunk-size': chunkSize } = request.query as Record<string, unknown>
-  if (replicas !== undefined && !/^\d{1,2}$/.test(String(replicas))) throw new CairnError('INVALID_ARGUMENT', 'replicas must be a whole number.')
+  if (replicas !== undefined && !(typeof replicas === 'string' && /^\d{1,2}$/.test(replicas)))
+    throw new CairnError('INVALID_ARGUMENT', 'replicas must be a whole number.')
   return {
     ...(replicas === undefined ? {} : { replicas: Number(replicas) }),
     ...(typeof chunkSize === 'string' ? { chunkSizeBytes: parseSize(chunkSize) } : {}),

@@ -69,7 +69,10 @@ export class Master implements AsyncDisposable {
     const capabilityKeys = await store.ensureKeys({ kind: 'capability', fresh })
     for (const { name, token, scopes } of options.tokens ?? []) await store.putToken({ hash: hashToken(token), name, scopes })
     const settings = masterSettings(options.settings ?? {})
-    const master = new Master({ clock, random, log, store, settings, clusterId, metadataEpoch: metadata.epoch, capabilityKeys }, options.processMetrics ?? false)
+    const master = new Master(
+      { clock, random, log, store, settings, clusterId, metadataEpoch: metadata.epoch, capabilityKeys },
+      options.processMetrics ?? false,
+    )
     await master.cluster.start()
     master.repairer.start()
     master.collector.start()

@@ -14,8 +14,16 @@ export interface MasterMetrics {
 
 export function createMasterMetrics(processMetrics: boolean): MasterMetrics {
   const metrics = new Metrics(processMetrics)
-  const requests = metrics.counter({ name: 'cairn_master_requests_total', help: 'API requests served', labelNames: ['endpoint', 'status'] })
-  const seconds = metrics.histogram({ name: 'cairn_master_request_seconds', help: 'Time to serve an API request', labelNames: ['endpoint'] })
+  const requests = metrics.counter({
+    name: 'cairn_master_requests_total',
+    help: 'API requests served',
+    labelNames: ['endpoint', 'status'],
+  })
+  const seconds = metrics.histogram({
+    name: 'cairn_master_request_seconds',
+    help: 'Time to serve an API request',
+    labelNames: ['endpoint'],
+  })
   return {
     metrics,
     onServed: (served) => {
@@ -48,13 +56,28 @@ export function observeMaster(metrics: Metrics, master: Master): void {
     refresh()
     if (!health) return []
     const { healthy, underReplicated, unavailable } = health
-    return Object.entries({ healthy, underReplicated, unavailable }).map(([label, value]) => ({ labels: { health: label }, value }))
+    return Object.entries({ healthy, underReplicated, unavailable }).map(([label, value]) => ({
+      labels: { health: label },
+      value,
+    }))
   })
   const perServer = (read: (view: ServerView) => number) => () =>
     cluster.views.all().map((view) => ({ labels: { server: view.record.serverId }, value: read(view) }))
-  metrics.gauge({ name: 'cairn_server_free_bytes', help: 'Free bytes per chunkserver', labelNames: ['server'] }, perServer(freeBytesOf))
-  metrics.gauge({ name: 'cairn_server_used_bytes', help: 'Bytes of chunk files per chunkserver', labelNames: ['server'] }, perServer(usedBytesOf))
-  metrics.gauge({ name: 'cairn_server_chunks', help: 'Chunk copies per chunkserver', labelNames: ['server'] }, perServer(chunkCountOf))
+  metrics.gauge(
+    { name: 'cairn_server_free_bytes', help: 'Free bytes per chunkserver', labelNames: ['server'] },
+    perServer(freeBytesOf),
+  )
+  metrics.gauge(
+    { name: 'cairn_server_used_bytes', help: 'Bytes of chunk files per chunkserver', labelNames: ['server'] },
+    perServer(usedBytesOf),
+  )
+  metrics.gauge(
+    { name: 'cairn_server_chunks', help: 'Chunk copies per chunkserver', labelNames: ['server'] },
+    perServer(chunkCountOf),
+  )
   metrics.gauge({ name: 'cairn_repairs_active', help: 'Copies being made by re-replication' }, () => repairer.figures().active)
-  metrics.gauge({ name: 'cairn_repair_bytes_per_second', help: 'Re-replicated bytes per second, over 10 s' }, () => repairer.figures().bytesPerSecond)
+  metrics.gauge(
+    { name: 'cairn_repair_bytes_per_second', help: 'Re-replicated bytes per second, over 10 s' },
+    () => repairer.figures().bytesPerSecond,
+  )
 }

@@ -42,21 +42,31 @@ function failure(services: HandlerServices, error: unknown, operation: string, r
   const known = toCairnError(error)
   if (requestId !== undefined) known.requestId ??= requestId
   const unexpected = !isCairnError(error) || known.code === 'INTERNAL'
-  services.context.log[unexpected ? 'error' : 'info']({ requestId, operation, code: known.code, error: unexpected ? error : undefined }, 'request failed')
+  services.context.log[unexpected ? 'error' : 'info'](
+    { requestId, operation, code: known.code, error: unexpected ? error : undefined },
+    'request failed',
+  )
   return errorResponse(known)
 }
 
-function route(services: HandlerServices, request: IncomingRequest): { operation: string; serve: () => Promise<OutgoingResponse> } {
+function route(
+  services: HandlerServices,
+  request: IncomingRequest,
+): { operation: string; serve: () => Promise<OutgoingResponse> } {
   const { context, metrics } = services
   const [, version, kind, id, detail, ...rest] = request.path.split('/')
   if (version === 'v1' && kind === 'chunks' && isHexId(id) && rest.length === 0) {
     const chunkId = id as ChunkId
-    if (request.method === 'PUT' && detail === undefined) return { operation: 'put', serve: () => putChunk(context, request, chunkId) }
-    if (request.method === 'GET' && detail === undefined) return { operation: 'get', serve: () => getChunk(context, request, chunkId) }
-    if (request.method === 'GET' && detail === 'location') return { operation: 'locate', serve: async () => locate(context, request, chunkId) }
+    if (request.method === 'PUT' && detail === undefined)
+      return { operation: 'put', serve: () => putChunk(context, request, chunkId) }
+    if (request.method === 'GET' && detail === undefined)
+      return { operation: 'get', serve: () => getChunk(context, request, chunkId) }
+    if (request.method === 'GET' && detail === 'location')
+      return { operation: 'locate', serve: async () => locate(context, request, chunkId) }
   }
   if (request.method === 'GET' && request.path === '/livez') return { operation: 'check', serve: async () => text(200, 'ok\n') }
-  if (request.method === 'GET' && request.path === '/readyz') return { operation: 'check', serve: async () => readiness(services) }
+  if (request.method === 'GET' && request.path === '/readyz')
+    return { operation: 'check', serve: async () => readiness(services) }
   if (request.method === 'GET' && request.path === '/metrics') {
     return {
       operation: 'check',
@@ -67,7 +77,10 @@ function route(services: HandlerServices, request: IncomingRequest): { operation
     }
   }
   const unknown = async (): Promise<OutgoingResponse> => {
-    throw new CairnError('ROUTE_NOT_FOUND', `${request.method} ${request.path} is no address of a chunkserver. File names are known to masters and gateways only.`)
+    throw new CairnError(
+      'ROUTE_NOT_FOUND',
+      `${request.method} ${request.path} is no address of a chunkserver. File names are known to masters and gateways only.`,
+    )
   }
   return { operation: 'unknown', serve: unknown }
 }

@@ -9,7 +9,20 @@ import { backoffDelayMs } from '../../common/flow/backoff.js'
 import { Periodic } from '../../common/flow/periodic.js'
 import { sleep } from '../../common/clock/clock.js'
 import { bytesToHex, newId, type ClusterId, type RequestId, type ServerId } from '../../common/ids.js'
-import { CHANGES_PER_HEARTBEAT_MAX, heartbeat, PROTOCOL_VERSION, registerServer, reportShard, SHARD_COUNT, type ClusterSettings, type Command, type HeartbeatResult, type MetadataPosition, type ShardDigest, type TaskResult } from '../../common/protocol/cluster.js'
+import {
+  CHANGES_PER_HEARTBEAT_MAX,
+  heartbeat,
+  PROTOCOL_VERSION,
+  registerServer,
+  reportShard,
+  SHARD_COUNT,
+  type ClusterSettings,
+  type Command,
+  type HeartbeatResult,
+  type MetadataPosition,
+  type ShardDigest,
+  type TaskResult,
+} from '../../common/protocol/cluster.js'
 import { callEndpoint } from '../../common/rpc/endpoint-client.js'
 import type { ResultOf } from '../../common/protocol/endpoint.js'
 import { SECOND_MS } from '../../common/units.js'
@@ -116,7 +129,10 @@ export class MemberLink implements MembershipSource {
   checkFence(): void {
     const silentMs = this.#options.clock.monotonic() - this.#contactMs
     if (silentMs <= this.#settings.deadAfterMs / 2) return
-    throw new CairnError('FENCED', `This chunkserver has not reached a master for ${Math.round(silentMs / 1000)} s and takes no writes. Others do.`)
+    throw new CairnError(
+      'FENCED',
+      `This chunkserver has not reached a master for ${Math.round(silentMs / 1000)} s and takes no writes. Others do.`,
+    )
   }
 
   get registered(): boolean {
@@ -175,7 +191,11 @@ export class MemberLink implements MembershipSource {
   }
 
   /** The fence counts from when the request was sent: the master may have decided the moment after it answered. */
-  #heard(answer: Pick<HeartbeatResult, 'masterTimeMs' | 'metadata' | 'settings'>, capabilityKeys: readonly SigningKey[], sentMs: number): void {
+  #heard(
+    answer: Pick<HeartbeatResult, 'masterTimeMs' | 'metadata' | 'settings'>,
+    capabilityKeys: readonly SigningKey[],
+    sentMs: number,
+  ): void {
     this.#contactMs = sentMs
     this.#masterTime = { wallMs: answer.masterTimeMs, atMs: this.#options.clock.monotonic() }
     this.#settings = answer.settings
@@ -205,7 +225,15 @@ export class MemberLink implements MembershipSource {
     const sentMs = clock.monotonic()
     const answer = await callEndpoint(transport, this.#masterUrl(), heartbeat, {
       params: { serverId },
-      body: { incarnation, load: load(), disks: store.disks(), changes: [...changes], results, digests: shards.map((shard) => this.#digest(shard)), seen: this.#seen },
+      body: {
+        incarnation,
+        load: load(),
+        disks: store.disks(),
+        changes: [...changes],
+        results,
+        digests: shards.map((shard) => this.#digest(shard)),
+        seen: this.#seen,
+      },
       requestId: newId<RequestId>(random),
       token,
       timeoutMs: CALL_TIMEOUT_MS,
@@ -237,7 +265,10 @@ export class MemberLink implements MembershipSource {
     if (command.kind === 'report') {
       for (const shard of command.shards) void this.#reportShard(shard)
     } else if (command.kind === 'delete' && !this.#mayDelete(command, behind)) {
-      this.#options.log.warn({ command: { ...command, chunkIds: command.chunkIds.length }, seen: this.#seen }, 'a delete command is void')
+      this.#options.log.warn(
+        { command: { ...command, chunkIds: command.chunkIds.length }, seen: this.#seen },
+        'a delete command is void',
+      )
     } else {
       this.#options.onCommand(command)
     }
@@ -251,7 +282,9 @@ export class MemberLink implements MembershipSource {
   async #reportShard(shard: number): Promise<void> {
     const { store, transport, token, random, log } = this.#options
     const { serverId, incarnation } = this.membership()
-    const copies = store.listShard(shard).map(({ chunkId, diskId, lengthBytes, root }) => ({ chunkId, diskId, lengthBytes, root }))
+    const copies = store
+      .listShard(shard)
+      .map(({ chunkId, diskId, lengthBytes, root }) => ({ chunkId, diskId, lengthBytes, root }))
     try {
       const answer = await callEndpoint(transport, this.#masterUrl(), reportShard, {
         params: { serverId },

@@ -61,7 +61,11 @@ export class Replicator {
     }
   }
 
-  async #push(command: ReplicateCommand, reader: ChunkReader, blocks: { take(): Promise<{ bytes: Uint8Array; release(): void }> }): Promise<TaskResult> {
+  async #push(
+    command: ReplicateCommand,
+    reader: ChunkReader,
+    blocks: { take(): Promise<{ bytes: Uint8Array; release(): void }> },
+  ): Promise<TaskResult> {
     const { chunkId, capability, target, taskId } = command
     const exchange = openPut(this.#context.transport, {
       chunkId,
@@ -78,14 +82,20 @@ export class Replicator {
       await this.#send(exchange, reader, blocks)
       const { receipts } = await readPutResult(await exchange.response, target.url)
       const receipt = receipts[0]
-      return receipt ? { kind: 'replicated', taskId, receipt } : { kind: 'failed', taskId, code: 'PROTOCOL_ERROR', message: 'the target answered without a receipt' }
+      return receipt
+        ? { kind: 'replicated', taskId, receipt }
+        : { kind: 'failed', taskId, code: 'PROTOCOL_ERROR', message: 'the target answered without a receipt' }
     } catch (error) {
       exchange.destroy(toCairnError(error))
       throw error
     }
   }
 
-  async #send(exchange: Exchange, reader: ChunkReader, blocks: { take(): Promise<{ bytes: Uint8Array; release(): void }> }): Promise<void> {
+  async #send(
+    exchange: Exchange,
+    reader: ChunkReader,
+    blocks: { take(): Promise<{ bytes: Uint8Array; release(): void }> },
+  ): Promise<void> {
     await exchange.ready
     for (let index = 0; index < leafCount(reader.lengthBytes) && !exchange.answered; index += 1) {
       const block = await blocks.take()

@@ -1,6 +1,18 @@
 /** The next hop of a chain, seen from the one before it: its failure is recorded, never thrown into our own write. */
 import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
-import { CAPABILITY_HEADER, CHAIN_HEADER, chunkPath, formatChain, HOP_HEADER, HOP_TIMEOUT_HEADER, putResult, REQUEST_ID_HEADER, type Hop, type HopFailure, type PutResult } from '../../common/protocol/chunk-data.js'
+import {
+  CAPABILITY_HEADER,
+  CHAIN_HEADER,
+  chunkPath,
+  formatChain,
+  HOP_HEADER,
+  HOP_TIMEOUT_HEADER,
+  putResult,
+  REQUEST_ID_HEADER,
+  type Hop,
+  type HopFailure,
+  type PutResult,
+} from '../../common/protocol/chunk-data.js'
 import type { ChunkId } from '../../common/ids.js'
 import { readAll } from '../../common/rpc/byte-pipe.js'
 import { errorOf } from '../../common/rpc/endpoint-client.js'
@@ -46,7 +58,8 @@ export function openPut(transport: Transport, options: SendOptions): Exchange {
 
 /** The answer to a PUT. @throws the error that the server answered, or `PROTOCOL_ERROR` */
 export async function readPutResult(response: StreamResponse, url: string): Promise<PutResult> {
-  if (response.contentLength > RESULT_BYTES_MAX) throw new CairnError('PROTOCOL_ERROR', `${url} answered with ${response.contentLength} bytes.`)
+  if (response.contentLength > RESULT_BYTES_MAX)
+    throw new CairnError('PROTOCOL_ERROR', `${url} answered with ${response.contentLength} bytes.`)
   const text = new TextDecoder().decode(await readAll(response.body, response.contentLength))
   const json = text === '' ? undefined : (JSON.parse(text) as unknown)
   if (response.status >= 400) throw errorOf(json, response, url)

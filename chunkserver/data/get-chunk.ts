@@ -23,7 +23,11 @@ interface LeafRange {
   readonly end: number
 }
 
-export async function getChunk(context: ChunkserverContext, request: IncomingRequest, chunkId: ChunkId): Promise<OutgoingResponse> {
+export async function getChunk(
+  context: ChunkserverContext,
+  request: IncomingRequest,
+  chunkId: ChunkId,
+): Promise<OutgoingResponse> {
   checkReadCapability(context, request, chunkId)
   const admitted = await context.admission.withSignsOfLife(request, () => context.admission.admitRead(request.signal))
   let reader: ChunkReader | undefined
@@ -42,7 +46,12 @@ export async function getChunk(context: ChunkserverContext, request: IncomingReq
 
 export function checkReadCapability(context: ChunkserverContext, request: IncomingRequest, chunkId: ChunkId): void {
   const { capabilityKeys } = context.members.membership()
-  openCapability(request.headers[CAPABILITY_HEADER], { kind: 'read', chunkId, keys: capabilityKeys, nowMs: context.members.masterNowMs() })
+  openCapability(request.headers[CAPABILITY_HEADER], {
+    kind: 'read',
+    chunkId,
+    keys: capabilityKeys,
+    nowMs: context.members.masterNowMs(),
+  })
 }
 
 /** `?start=…&end=…`, in bytes of the chunk, end exclusive; the whole chunk without. An empty range asks for the leaf sums alone. */
@@ -139,7 +148,8 @@ class Sending {
   }
 
   async #close(): Promise<void> {
-    for (const leaf of await Promise.allSettled(this.#ahead.splice(0))) if (leaf.status === 'fulfilled') leaf.value.block.release()
+    for (const leaf of await Promise.allSettled(this.#ahead.splice(0)))
+      if (leaf.status === 'fulfilled') leaf.value.block.release()
     await this.#reader.close()
     this.#admitted.release()
   }

@@ -12,7 +12,19 @@ import { decodeLeafSums, leafCount, leafLength, LEAF_SUM_BYTES } from '../../com
 import { xxh64 } from '../../common/checksum/xxh64.js'
 import { CairnError, toCairnError } from '../../common/errors/cairn-error.js'
 import type { ChunkId } from '../../common/ids.js'
-import { CAPABILITY_HEADER, CHAIN_HEADER, HOP_HEADER, HOP_TIMEOUT_HEADER, parseChain, putBodyLength, REPLICAS_MAX, REQUEST_ID_HEADER, type HopFailure, type PutResult, type ReceiptJson } from '../../common/protocol/chunk-data.js'
+import {
+  CAPABILITY_HEADER,
+  CHAIN_HEADER,
+  HOP_HEADER,
+  HOP_TIMEOUT_HEADER,
+  parseChain,
+  putBodyLength,
+  REPLICAS_MAX,
+  REQUEST_ID_HEADER,
+  type HopFailure,
+  type PutResult,
+  type ReceiptJson,
+} from '../../common/protocol/chunk-data.js'
 import type { IncomingRequest, OutgoingResponse } from '../../common/rpc/transport.js'
 import { KiB, SECOND_MS } from '../../common/units.js'
 import type { ChunkserverContext, Membership } from '../server-context.js'
@@ -25,7 +37,11 @@ const HOP_TIMEOUT_MS_MIN = 1 * SECOND_MS
 /** Bytes go on to the next hop in pieces of this size: small enough to keep the chain busy, large enough to be cheap. */
 const FORWARD_BYTES = 256 * KiB
 
-export async function putChunk(context: ChunkserverContext, request: IncomingRequest, chunkId: ChunkId): Promise<OutgoingResponse> {
+export async function putChunk(
+  context: ChunkserverContext,
+  request: IncomingRequest,
+  chunkId: ChunkId,
+): Promise<OutgoingResponse> {
   const membership = context.members.membership()
   const capability = checkCapability(context, membership, request, chunkId)
   context.members.checkFence()
@@ -34,14 +50,23 @@ export async function putChunk(context: ChunkserverContext, request: IncomingReq
   try {
     const reception = await Reception.open(context, membership, capability, request, place, admitted)
     const result = await reception.run()
-    return { status: 200, headers: { 'content-type': 'application/json' }, body: new TextEncoder().encode(JSON.stringify(result)) }
+    return {
+      status: 200,
+      headers: { 'content-type': 'application/json' },
+      body: new TextEncoder().encode(JSON.stringify(result)),
+    }
   } finally {
     admitted.release()
   }
 }
 
 /** @throws `CAPABILITY_INVALID`, `CAPABILITY_EXPIRED`, `INCARNATION_CHANGED`, `CHUNK_SIZE_MISMATCH` */
-function checkCapability(context: ChunkserverContext, membership: Membership, request: IncomingRequest, chunkId: ChunkId): WriteCapability {
+function checkCapability(
+  context: ChunkserverContext,
+  membership: Membership,
+  request: IncomingRequest,
+  chunkId: ChunkId,
+): WriteCapability {
   const capability = openCapability(request.headers[CAPABILITY_HEADER], {
     kind: 'write',
     chunkId,
@@ -51,11 +76,17 @@ function checkCapability(context: ChunkserverContext, membership: Membership, re
   const target = capability.targets.find(([serverId]) => serverId === membership.serverId)
   if (!target) throw new CairnError('CAPABILITY_INVALID', 'The write capability is for other servers. Ask the master for one.')
   if (target[1] !== membership.incarnation) {
-    throw new CairnError('INCARNATION_CHANGED', 'This chunkserver has restarted since the write capability was made. Ask the master for new targets.')
+    throw new CairnError(
+      'INCARNATION_CHANGED',
+      'This chunkserver has restarted since the write capability was made. Ask the master for new targets.',
+    )
   }
   const expected = putBodyLength(capability.lengthBytes)
   if (request.contentLength !== expected) {
-    throw new CairnError('CHUNK_SIZE_MISMATCH', `The body has ${request.contentLength} bytes; for a chunk of ${capability.lengthBytes} it must have ${expected}, its leaf sums included.`)
+    throw new CairnError(
+      'CHUNK_SIZE_MISMATCH',
+      `The body has ${request.contentLength} bytes; for a chunk of ${capability.lengthBytes} it must have ${expected}, its leaf sums included.`,
+    )
   }
   return capability
 }
@@ -72,7 +103,14 @@ class Reception {
   #writer: ChunkWriter | undefined
   #ownFailure: CairnError | undefined
 
-  private constructor(context: ChunkserverContext, membership: Membership, capability: WriteCapability, request: IncomingRequest, place: number, admitted: Admitted) {
+  private constructor(
+    context: ChunkserverContext,
+    membership: Membership,
+    capability: WriteCapability,
+    request: IncomingRequest,
+    place: number,
+    admitted: Admitted,
+  ) {
     this.#context = context
     this.#membership = membership
     this.#capability = capability
@@ -83,7 +121,14 @@ class Reception {
   }
 
   /** Gets everything ready for the first byte, and gives the go-ahead for it. */
-  static async open(context: ChunkserverContext, membership: Membership, capability: WriteCapability, request: IncomingRequest, place: number, admitted: Admitted): Promise<Reception> {
+  static async open(
+    context: ChunkserverContext,
+    membership: Membership,
+    capability: WriteCapability,
+    request: IncomingRequest,
+    place: number,
+    admitted: Admitted,
+  ): Promise<Reception> {
     const reception = new Reception(context, membership, capability, request, place, admitted)
     const { chunkId, uploadId, chunkIndex, metadataEpoch, lengthBytes } = capability
     await context.admission.withSignsOfLife(request, async () => {
@@ -187,7 +232,10 @@ class Reception {
     const sent = decodeLeafSums(tail)
     const wrong = this.#sums.findIndex((sum, index) => sum !== sent[index])
     if (wrong >= 0) {
-      throw new CairnError('CHECKSUM_MISMATCH', `Leaf ${wrong} of chunk ${this.#capability.chunkId} arrived different from how it was sent. Nothing was stored; send it again.`)
+      throw new CairnError(
+        'CHECKSUM_MISMATCH',
+        `Leaf ${wrong} of chunk ${this.#capability.chunkId} arrived different from how it was sent. Nothing was stored; send it again.`,
+      )
     }
     await this.#downstream?.write(tail)
   }
@@ -197,7 +245,8 @@ class Reception {
     const receipts: ReceiptJson[] = [...(own ? [own] : []), ...(down?.receipts ?? [])]
     const failures: HopFailure[] = [...(this.#ownFailure ? [this.#describe(this.#ownFailure)] : []), ...(down?.failures ?? [])]
     if (receipts.length === 0 && this.#ownFailure) throw this.#ownFailure
-    for (const failure of failures) this.#context.log.warn({ chunkId: this.#capability.chunkId, ...failure }, 'a hop of the chain failed')
+    for (const failure of failures)
+      this.#context.log.warn({ chunkId: this.#capability.chunkId, ...failure }, 'a hop of the chain failed')
     return { receipts, failures }
   }
 
@@ -211,7 +260,14 @@ class Reception {
       const stored = await this.#writer.commit(this.#sums)
       this.#context.members.checkFence()
       const { chunkId, diskId, lengthBytes, root, sequence } = stored
-      return signReceipt(this.#membership.receiptKey, { chunkId, serverId: this.#membership.serverId, diskId, lengthBytes, root, storeSeq: sequence })
+      return signReceipt(this.#membership.receiptKey, {
+        chunkId,
+        serverId: this.#membership.serverId,
+        diskId,
+        lengthBytes,
+        root,
+        storeSeq: sequence,
+      })
     } catch (error) {
       this.#failOwn(error)
       await this.#writer.abort()

@@ -51,7 +51,12 @@ export class Maintenance {
     const { clock } = options
     this.#pacer = new Pacer({ clock, bytesPerSecond: () => this.#scrubRate(), busy: options.busy })
     const job = (name: string, intervalMs: number, run: (signal: AbortSignal) => Promise<void>): Periodic =>
-      new Periodic({ clock, intervalMs: () => intervalMs, run, onError: (error) => options.log.error({ error }, `${name} failed`) })
+      new Periodic({
+        clock,
+        intervalMs: () => intervalMs,
+        run,
+        onError: (error) => options.log.error({ error }, `${name} failed`),
+      })
     this.#jobs = [
       job('inventory', INVENTORY_INTERVAL_MS, (signal) => this.#takeInventory(signal)),
       job('scrub', SCRUB_PAUSE_MS, (signal) => this.#scrub(signal)),

@@ -90,17 +90,25 @@ export class ChunkDisk {
 
   /** Takes the disk out of use for as long as the process runs. */
   fail(error: unknown): CairnError {
-    this.#failure ??= new CairnError('DISK_FAILED', `The disk at ${this.directory} has failed (${messageOf(error)}) and is out of use. Its chunks are rebuilt elsewhere.`, { cause: error })
+    this.#failure ??= new CairnError(
+      'DISK_FAILED',
+      `The disk at ${this.directory} has failed (${messageOf(error)}) and is out of use. Its chunks are rebuilt elsewhere.`,
+      { cause: error },
+    )
     this.#options.log.error({ directory: this.directory, error }, 'a disk has failed and is out of use')
     return this.#failure
   }
 
+  #refuseFailed(): void {
+    if (this.#failure) throw this.#failure
+  }
+
   /** Runs one operation on this disk within its limits. @throws `DISK_FAILED`, `DISK_FULL`, or the system's error for reads */
   async io<T>(purpose: IoPurpose, work: () => Promise<T>): Promise<T> {
-    if (this.#failure) throw this.#failure
+    this.#refuseFailed()
     const permit = await this.#slots.acquire()
     try {
-      if (this.#failure) throw this.#failure
+      this.#refuseFailed()
       return await withDeadline(this.#options.clock, this.#options.operationTimeoutMs, `an operation on ${this.directory}`, work)
     } catch (error) {
       throw this.#explain(purpose, error)
@@ -188,4 +196,8 @@ export class ChunkDisk {
 }
 
 export const diskFull = (directory: string, cause: unknown): CairnError =>
-  new CairnError('DISK_FULL', `The disk at ${directory} has no room for this chunk. Add disks or servers, or remove files with --purge.`, cause === undefined ? {} : { cause })
+  new CairnError(
+    'DISK_FULL',
+    `The disk at ${directory} has no room for this chunk. Add disks or servers, or remove files with --purge.`,
+    cause === undefined ? {} : { cause },
+  )

@@ -10,7 +10,10 @@ import { decodeFooter, decodeTrailer, TRAILER_BYTES, type ChunkFooter } from './
 import type { ChunkReader } from './chunk-store.js'
 
 export const corrupt = (chunkId: ChunkId, why: string): CairnError =>
-  new CairnError('CHUNK_CORRUPT', `The copy of chunk ${chunkId} here is damaged: ${why}. It is set aside and rebuilt; read another copy.`)
+  new CairnError(
+    'CHUNK_CORRUPT',
+    `The copy of chunk ${chunkId} here is damaged: ${why}. It is set aside and rebuilt; read another copy.`,
+  )
 
 /** How much of a file's end is read to find its footer: all of it, up to chunks of about 240 leaves. */
 const TAIL_BYTES = 4096
@@ -21,13 +24,15 @@ const TAIL_BYTES = 4096
  */
 export async function readFooter(disk: ChunkDisk, file: DiskFile, chunkId: ChunkId, buffers: BlockPool): Promise<ChunkFooter> {
   const sizeBytes = await disk.io('read', () => file.sizeBytes())
-  if (sizeBytes < TAIL_BYTES || sizeBytes % TAIL_BYTES !== 0) throw corrupt(chunkId, `its file has ${sizeBytes} bytes, which no chunk file has`)
+  if (sizeBytes < TAIL_BYTES || sizeBytes % TAIL_BYTES !== 0)
+    throw corrupt(chunkId, `its file has ${sizeBytes} bytes, which no chunk file has`)
   const block = await buffers.acquire()
   try {
     const tail = block.bytes.subarray(0, TAIL_BYTES)
     await readFully(disk, file, chunkId, tail, sizeBytes - TAIL_BYTES)
     const start = decodeTrailer(tail.subarray(TAIL_BYTES - TRAILER_BYTES), sizeBytes)
-    if (start === undefined || sizeBytes - start > block.bytes.length) throw corrupt(chunkId, 'its file does not end as chunk files do')
+    if (start === undefined || sizeBytes - start > block.bytes.length)
+      throw corrupt(chunkId, 'its file does not end as chunk files do')
     const footer = block.bytes.subarray(0, sizeBytes - start)
     if (footer.length > TAIL_BYTES) await readFully(disk, file, chunkId, footer, start)
     const decoded = decodeFooter(footer, sizeBytes)
@@ -85,7 +90,8 @@ export class ChunkFileReader implements ChunkReader {
   /** Damage, and sectors that cannot be read, condemn the copy; a disk that has failed is another matter. */
   #report(error: unknown, index: number): CairnError {
     if (this.#disk.failed) return this.#disk.failed
-    const damage = error instanceof CairnError ? error : corrupt(this.#footer.chunkId, `leaf ${index} cannot be read (${String(error)})`)
+    const damage =
+      error instanceof CairnError ? error : corrupt(this.#footer.chunkId, `leaf ${index} cannot be read (${String(error)})`)
     if (damage.code === 'CHUNK_CORRUPT') this.#onCorrupt(damage)
     return damage
   }

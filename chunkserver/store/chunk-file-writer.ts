@@ -27,7 +27,14 @@ export class ChunkFileWriter implements ChunkWriter {
   #position = 0
   #ended = false
 
-  private constructor(disk: ChunkDisk, chunk: NewChunk, file: DiskFile, temporary: string, footers: BlockPool, hooks: WriterHooks) {
+  private constructor(
+    disk: ChunkDisk,
+    chunk: NewChunk,
+    file: DiskFile,
+    temporary: string,
+    footers: BlockPool,
+    hooks: WriterHooks,
+  ) {
     this.#disk = disk
     this.#chunk = chunk
     this.#file = file
@@ -36,7 +43,13 @@ export class ChunkFileWriter implements ChunkWriter {
     this.#hooks = hooks
   }
 
-  static async open(disk: ChunkDisk, chunk: NewChunk, name: string, footers: BlockPool, hooks: WriterHooks): Promise<ChunkFileWriter> {
+  static async open(
+    disk: ChunkDisk,
+    chunk: NewChunk,
+    name: string,
+    footers: BlockPool,
+    hooks: WriterHooks,
+  ): Promise<ChunkFileWriter> {
     const temporary = path.join(disk.temporaryDirectory, name)
     const file = await disk.io('write', () => disk.disk.openFile(temporary, { mode: 'create', direct: true }))
     return new ChunkFileWriter(disk, chunk, file, temporary, footers, hooks)

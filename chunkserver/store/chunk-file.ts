@@ -29,7 +29,8 @@ export interface ChunkFooter {
 /** Where the footer starts: after the data and its padding. */
 export const footerStart = (lengthBytes: number): number => alignUp(lengthBytes)
 
-export const footerBytes = (lengthBytes: number): number => alignUp(FIXED_BYTES + leafCount(lengthBytes) * 8 + CHECKSUM_BYTES + TRAILER_BYTES)
+export const footerBytes = (lengthBytes: number): number =>
+  alignUp(FIXED_BYTES + leafCount(lengthBytes) * 8 + CHECKSUM_BYTES + TRAILER_BYTES)
 
 /** Size of the whole file of a chunk of this length. */
 export const chunkFileBytes = (lengthBytes: number): number => footerStart(lengthBytes) + footerBytes(lengthBytes)
@@ -94,4 +95,5 @@ export function decodeFooter(bytes: Uint8Array, fileSizeBytes: number): ChunkFoo
   }
 }
 
-const equal = (one: Uint8Array, other: Uint8Array): boolean => one.length === other.length && one.every((byte, index) => byte === other[index])
+const equal = (one: Uint8Array, other: Uint8Array): boolean =>
+  one.length === other.length && one.every((byte, index) => byte === other[index])

@@ -75,12 +75,19 @@ export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId']
   }
 
   toStored(entry: IndexEntry<DiskRef>): StoredChunk {
-    return { chunkId: entry.chunkId, diskId: entry.disk.diskId, lengthBytes: entry.lengthBytes, root: entry.root, sequence: entry.sequence }
+    return {
+      chunkId: entry.chunkId,
+      diskId: entry.disk.diskId,
+      lengthBytes: entry.lengthBytes,
+      root: entry.root,
+      sequence: entry.sequence,
+    }
   }
 
   listShard(shard: number): StoredChunk[] {
     const out: StoredChunk[] = []
-    for (const entry of this.#entries.values()) if (entry.state === 'good' && shardOf(entry.chunkId) === shard) out.push(this.toStored(entry))
+    for (const entry of this.#entries.values())
+      if (entry.state === 'good' && shardOf(entry.chunkId) === shard) out.push(this.toStored(entry))
     return out
   }
 

@@ -11,7 +11,12 @@ import type { Random } from '../../common/random/random.js'
 const IDENTITY_FILE = 'disk.json'
 const FORMAT_VERSION = 1
 
-const identity = z.object({ formatVersion: z.literal(FORMAT_VERSION), diskId, serverId: serverId.nullable(), clusterId: clusterId.nullable() })
+const identity = z.object({
+  formatVersion: z.literal(FORMAT_VERSION),
+  diskId,
+  serverId: serverId.nullable(),
+  clusterId: clusterId.nullable(),
+})
 export type DiskIdentity = z.infer<typeof identity>
 
 /** Reads the identity of a directory, making directory and identity when there is none. @throws `LOCAL_IO_ERROR` when it is unreadable */
@@ -28,7 +33,11 @@ export async function openIdentity(disk: Disk, directory: string, random: Random
     return fresh
   }
   const parsed = identity.safeParse(parseJson(text))
-  if (!parsed.success) throw new CairnError('LOCAL_IO_ERROR', `${file} is damaged or of a newer version. Restore it, or empty the directory: its chunks are then rebuilt from other servers.`)
+  if (!parsed.success)
+    throw new CairnError(
+      'LOCAL_IO_ERROR',
+      `${file} is damaged or of a newer version. Restore it, or empty the directory: its chunks are then rebuilt from other servers.`,
+    )
   return parsed.data
 }
 
@@ -66,12 +75,16 @@ export interface ServerIdentity {
 }
 
 /** What the directories of one server agree on. New ones among them have no say. @throws `WRONG_CLUSTER`, `SERVER_ID_CONFLICT` */
-export function commonIdentity(disks: readonly { readonly directory: string; readonly identity: DiskIdentity }[]): ServerIdentity {
+export function commonIdentity(
+  disks: readonly { readonly directory: string; readonly identity: DiskIdentity }[],
+): ServerIdentity {
   const settled = disks.filter(({ identity: { serverId: id } }) => id !== null)
   const first = settled[0]?.identity
   for (const { directory, identity: other } of settled) {
-    if (other.clusterId !== first?.clusterId) throw new CairnError('WRONG_CLUSTER', `${directory} belongs to another cluster than ${settled[0]?.directory}.`)
-    if (other.serverId !== first?.serverId) throw new CairnError('SERVER_ID_CONFLICT', `${directory} belongs to another chunkserver than ${settled[0]?.directory}.`)
+    if (other.clusterId !== first?.clusterId)
+      throw new CairnError('WRONG_CLUSTER', `${directory} belongs to another cluster than ${settled[0]?.directory}.`)
+    if (other.serverId !== first?.serverId)
+      throw new CairnError('SERVER_ID_CONFLICT', `${directory} belongs to another chunkserver than ${settled[0]?.directory}.`)
   }
   return { serverId: first?.serverId ?? null, clusterId: first?.clusterId ?? null }
 }

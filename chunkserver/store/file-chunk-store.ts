@@ -113,11 +113,16 @@ export class FileChunkStore implements ChunkStore {
   }
 
   identity(): ServerIdentity {
-    return commonIdentity(this.#disks.map((disk) => ({ directory: disk.directory, identity: this.#identities.get(disk) as DiskIdentity })))
+    return commonIdentity(
+      this.#disks.map((disk) => ({ directory: disk.directory, identity: this.#identities.get(disk) as DiskIdentity })),
+    )
   }
 
   /** Remembers in each directory which server and cluster it belongs to. */
-  async settle(identity: { readonly serverId: NonNullable<ServerIdentity['serverId']>; readonly clusterId: NonNullable<ServerIdentity['clusterId']> }): Promise<void> {
+  async settle(identity: {
+    readonly serverId: NonNullable<ServerIdentity['serverId']>
+    readonly clusterId: NonNullable<ServerIdentity['clusterId']>
+  }): Promise<void> {
     for (const disk of this.#disks) {
       const before = this.#identities.get(disk) as DiskIdentity
       if (before.serverId === identity.serverId && before.clusterId === identity.clusterId) continue
@@ -148,7 +153,10 @@ export class FileChunkStore implements ChunkStore {
   async #chooseDisk(lengthBytes: number): Promise<ChunkDisk> {
     await Promise.all(this.#disks.map((disk) => disk.refreshSpace()))
     const usable = this.#disks.filter((disk) => !disk.failed)
-    const best = usable.reduce<ChunkDisk | undefined>((most, disk) => (!most || disk.freeBytes > most.freeBytes ? disk : most), undefined)
+    const best = usable.reduce<ChunkDisk | undefined>(
+      (most, disk) => (!most || disk.freeBytes > most.freeBytes ? disk : most),
+      undefined,
+    )
     if (!best) throw this.#disks[0]?.failed ?? new CairnError('DISK_FAILED', 'No disk of this chunkserver is in order.')
     if (best.freeBytes < chunkFileBytes(lengthBytes)) throw diskFull(best.directory, undefined)
     return best
@@ -157,7 +165,10 @@ export class FileChunkStore implements ChunkStore {
   #sameBytes(chunkId: ChunkId, root: StoredChunk['root']): StoredChunk {
     const entry = this.#index.get(chunkId)
     if (entry?.state === 'good' && entry.root === root) return this.#index.toStored(entry)
-    throw new CairnError('CHUNK_EXISTS', `Chunk ${chunkId} holds other bytes here. Chunks are immutable: changed bytes take a new chunk.`)
+    throw new CairnError(
+      'CHUNK_EXISTS',
+      `Chunk ${chunkId} holds other bytes here. Chunks are immutable: changed bytes take a new chunk.`,
+    )
   }
 
   async #publish(disk: ChunkDisk, chunk: NewChunk, temporary: string, root: StoredChunk['root']): Promise<StoredChunk> {
@@ -203,7 +214,9 @@ export class FileChunkStore implements ChunkStore {
     const { chunkId } = entry
     if (systemCode(error) === 'ENOENT') {
       this.#forget(entry)
-      return new CairnError('CHUNK_NOT_FOUND', `The file of chunk ${chunkId} has vanished from this chunkserver.`, { cause: error })
+      return new CairnError('CHUNK_NOT_FOUND', `The file of chunk ${chunkId} has vanished from this chunkserver.`, {
+        cause: error,
+      })
     }
     const damage = new CairnError('CHUNK_CORRUPT', `The file of chunk ${chunkId} cannot be opened here.`, { cause: error })
     this.#markCorrupt(entry, damage)
@@ -213,7 +226,10 @@ export class FileChunkStore implements ChunkStore {
   #markCorrupt(entry: Entry, damage: CairnError): void {
     const current = this.#index.get(entry.chunkId)
     if (current?.state !== 'good' || current.sequence !== entry.sequence) return
-    this.#options.log.error({ chunkId: entry.chunkId, directory: entry.disk.directory, reason: damage.message }, 'a copy is damaged and set aside')
+    this.#options.log.error(
+      { chunkId: entry.chunkId, directory: entry.disk.directory, reason: damage.message },
+      'a copy is damaged and set aside',
+    )
     this.#index.markCorrupt(entry.chunkId)
     this.#account(entry.disk, entry.lengthBytes, -1)
   }

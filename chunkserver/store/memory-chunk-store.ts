@@ -26,7 +26,8 @@ export class MemoryChunkStore implements ChunkStore {
   }
 
   async create(chunk: NewChunk): Promise<ChunkWriter> {
-    if (this.#usedBytes() + chunk.lengthBytes > this.#capacityBytes) throw new CairnError('DISK_FULL', 'The memory set aside for chunks is used up.')
+    if (this.#usedBytes() + chunk.lengthBytes > this.#capacityBytes)
+      throw new CairnError('DISK_FULL', 'The memory set aside for chunks is used up.')
     const data = new Uint8Array(chunk.lengthBytes)
     let position = 0
     let aborted = false
@@ -145,7 +146,17 @@ export class MemoryChunkStore implements ChunkStore {
   disks(): DiskReport[] {
     const usedBytes = this.#usedBytes()
     const freeBytes = this.#capacityBytes - usedBytes
-    return [{ diskId: this.#disk.diskId, path: 'memory', state: freeBytes > 0 ? 'ok' : 'full', totalBytes: this.#capacityBytes, freeBytes, usedBytes, chunkCount: this.#contents.size }]
+    return [
+      {
+        diskId: this.#disk.diskId,
+        path: 'memory',
+        state: freeBytes > 0 ? 'ok' : 'full',
+        totalBytes: this.#capacityBytes,
+        freeBytes,
+        usedBytes,
+        chunkCount: this.#contents.size,
+      },
+    ]
   }
 
   #usedBytes(): number {

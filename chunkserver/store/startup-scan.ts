@@ -37,7 +37,13 @@ async function removeTemporary(disk: ChunkDisk, log: Logger): Promise<void> {
   if (torn.length > 0) log.info({ directory: disk.directory, files: torn.length }, 'removed torn temporary files')
 }
 
-async function scanOne(disk: ChunkDisk, chunkId: ChunkId, footers: BlockPool, findings: ScanFindings, log: Logger): Promise<void> {
+async function scanOne(
+  disk: ChunkDisk,
+  chunkId: ChunkId,
+  footers: BlockPool,
+  findings: ScanFindings,
+  log: Logger,
+): Promise<void> {
   try {
     const file = await disk.io('read', () => disk.disk.openFile(disk.chunkPath(chunkId), { mode: 'read', direct: true }))
     try {

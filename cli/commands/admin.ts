@@ -44,7 +44,12 @@ function registerBucket(program: Command): void {
       .option('--trash <time>', 'how long deleted files can be brought back, for example 3d', parseDuration)
   const set = (name: string, flags: BucketFlags): Promise<void> =>
     withClient(flags, async (client) => {
-      const body = { replicas: flags.replicas, minReplicas: flags.minReplicas, chunkSizeBytes: flags.chunkSize, trashDays: flags.trash === undefined ? undefined : flags.trash / DAY_MS }
+      const body = {
+        replicas: flags.replicas,
+        minReplicas: flags.minReplicas,
+        chunkSizeBytes: flags.chunkSize,
+        trashDays: flags.trash === undefined ? undefined : flags.trash / DAY_MS,
+      }
       const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined))
       showBucket(await client.api.call('putBucket', { params: { bucket: parseBucketName(name) }, body: given }), flags)
     })
@@ -52,7 +57,9 @@ function registerBucket(program: Command): void {
   policy(bucket.command('set <name>')).description('change the policy for files written from now on').action(set)
   addGlobalOptions(bucket.command('show <name>'))
     .description('show the policy')
-    .action((name: string, flags: BucketFlags) => withClient(flags, async (client) => showBucket(await client.api.call('getBucket', { params: { bucket: name } }), flags)))
+    .action((name: string, flags: BucketFlags) =>
+      withClient(flags, async (client) => showBucket(await client.api.call('getBucket', { params: { bucket: name } }), flags)),
+    )
   addGlobalOptions(bucket.command('rm <name>'))
     .description('remove an empty bucket')
     .action((name: string, flags: BucketFlags) =>
@@ -63,26 +70,56 @@ function registerBucket(program: Command): void {
     )
 }
 
-function showBucket(bucket: { name: string; replicas: number; minReplicas: number; chunkSizeBytes: number; trashDays: number }, flags: GlobalOptions): void {
-  print(flags, bucket, () => `/${bucket.name}/  ${bucket.replicas} copies (commit needs ${bucket.minReplicas})  chunks of ${formatSize(bucket.chunkSizeBytes)}  trash ${bucket.trashDays} days`)
+function showBucket(
+  bucket: { name: string; replicas: number; minReplicas: number; chunkSizeBytes: number; trashDays: number },
+  flags: GlobalOptions,
+): void {
+  print(
+    flags,
+    bucket,
+    () =>
+      `/${bucket.name}/  ${bucket.replicas} copies (commit needs ${bucket.minReplicas})  chunks of ${formatSize(bucket.chunkSizeBytes)}  trash ${bucket.trashDays} days`,
+  )
 }
 
 async function status(client: CairnClient, flags: GlobalOptions): Promise<void> {
   const { servers, nextServer, ...rest } = await client.api.call('getStatus', {})
   const all: ServerInfo[] = [...servers]
-  for (let after = nextServer; after !== null; ) {
+  for (let after = nextServer; after !== null;) {
     const page = await client.api.call('listServers', { query: { after } })
     all.push(...page.servers)
     after = page.next
   }
-  const json = { servers: all.map(({ id, state, zone, url, usedBytes, freeBytes, chunks }) => ({ id, state, zone, url, usedBytes, freeBytes, chunks })), ...rest }
+  const json = {
+    servers: all.map(({ id, state, zone, url, usedBytes, freeBytes, chunks }) => ({
+      id,
+      state,
+      zone,
+      url,
+      usedBytes,
+      freeBytes,
+      chunks,
+    })),
+    ...rest,
+  }
   print(flags, json, () => statusText(all, rest))
 }
 
 function statusText(servers: readonly ServerInfo[], rest: Omit<ClusterStatus, 'servers' | 'nextServer'>): string {
-  const table = new Table({ head: ['server', 'state', 'zone', 'address', 'used', 'free', 'chunks'], style: { head: [], border: [] } })
+  const table = new Table({
+    head: ['server', 'state', 'zone', 'address', 'used', 'free', 'chunks'],
+    style: { head: [], border: [] },
+  })
   for (const server of servers) {
-    table.push([server.id.slice(0, 8), server.state, server.zone, server.url, formatSize(server.usedBytes), formatSize(server.freeBytes), server.chunks])
+    table.push([
+      server.id.slice(0, 8),
+      server.state,
+      server.zone,
+      server.url,
+      formatSize(server.usedBytes),
+      formatSize(server.freeBytes),
+      server.chunks,
+    ])
   }
   const { chunks, repair, jobs } = rest
   const eta = repair.etaSeconds === null ? '' : `, about ${formatDuration(repair.etaSeconds * 1000)} left`
@@ -90,7 +127,9 @@ function statusText(servers: readonly ServerInfo[], rest: Omit<ClusterStatus, 's
     table.toString(),
     `chunks   ${chunks.total}: ${chunks.healthy} healthy, ${chunks.underReplicated} under-replicated, ${chunks.unavailable} unavailable`,
     `repair   ${repair.queued} queued, ${repair.active} active, ${formatSize(repair.bytesPerSecond)}/s${eta}${repair.brake ? `\n         held back: ${repair.brake}` : ''}`,
-    ...jobs.filter((job) => job.state === 'running').map((job) => `job      ${job.kind} ${job.from}${job.to ? ` to ${job.to}` : ''}: ${job.processed} files`),
+    ...jobs
+      .filter((job) => job.state === 'running')
+      .map((job) => `job      ${job.kind} ${job.from}${job.to ? ` to ${job.to}` : ''}: ${job.processed} files`),
   ]
   return lines.join('\n')
 }
@@ -118,7 +157,13 @@ async function locate(client: CairnClient, id: string, flags: GlobalOptions): Pr
       }),
     )
     const found = places.flat()
-    print(flags, found, () => found.map((place) => `${place.server}  ${place.file}  offset ${place.offset}  ${place.lengthBytes} bytes`).join('\n') || 'no server that answers has a copy')
+    print(
+      flags,
+      found,
+      () =>
+        found.map((place) => `${place.server}  ${place.file}  offset ${place.offset}  ${place.lengthBytes} bytes`).join('\n') ||
+        'no server that answers has a copy',
+    )
   } finally {
     await transport.close()
   }
@@ -127,7 +172,12 @@ async function locate(client: CairnClient, id: string, flags: GlobalOptions): Pr
 /** Where a server has the chunk; undefined when it does not answer or has none. */
 async function askPlace(transport: HttpTransport, url: string, capability: string) {
   try {
-    const answer = await transport.call({ method: 'GET', url, headers: { [CAPABILITY_HEADER]: capability }, timeoutMs: LOCATE_TIMEOUT_MS })
+    const answer = await transport.call({
+      method: 'GET',
+      url,
+      headers: { [CAPABILITY_HEADER]: capability },
+      timeoutMs: LOCATE_TIMEOUT_MS,
+    })
     return answer.status === 200 ? chunkLocation.parse(JSON.parse(new TextDecoder().decode(answer.body))) : undefined
   } catch {
     return undefined

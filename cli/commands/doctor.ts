@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import path from 'node:path'
 import type { Command } from 'commander'
 import { BlockPool } from '../../common/bytes/block-pool.js'
+import { SystemClock } from '../../common/clock/system-clock.js'
 import { NodeDisk } from '../../common/disk/node-disk.js'
 import { messageOf, toCairnError } from '../../common/errors/cairn-error.js'
 import type { ClusterStatus } from '../../common/protocol/admin.js'
@@ -39,7 +40,9 @@ async function doctor(flags: DoctorFlags): Promise<void> {
   const checks: Check[] = [nodeVersion(), await nativeAddon(), ...(await directory(flags.dir)), ...(await cluster(flags))]
   const marks = { ok: '  ok      ', warning: '  warning ', failed: '  FAILED  ' }
   const fine = checks.every((check) => check.state !== 'failed')
-  print(flags, { ok: fine, checks }, () => checks.map((check) => `${marks[check.state]}${check.name}: ${check.message}`).join('\n'))
+  print(flags, { ok: fine, checks }, () =>
+    checks.map((check) => `${marks[check.state]}${check.name}: ${check.message}`).join('\n'),
+  )
   if (!fine) process.exitCode = 1
 }
 
@@ -63,22 +66,27 @@ async function directory(dir: string | undefined): Promise<Check[]> {
   if (dir === undefined) return []
   if (!existsSync(dir)) return [failed('directory', `${dir} does not exist.`)]
   const disk = new NodeDisk()
+  const clock = new SystemClock()
   const probe = path.join(dir, `.cairn-doctor-${process.pid}`)
   try {
     const file = await disk.openFile(probe, { mode: 'create', direct: true })
     const block = await new BlockPool(1, 4096).acquire()
-    const startedMs = performance.now()
+    const startedMs = clock.monotonic()
     await file.write(block.bytes, 0)
     await file.sync()
-    const tookMs = performance.now() - startedMs
+    const tookMs = clock.monotonic() - startedMs
     const { direct } = file
     await file.close()
     await disk.remove(probe)
     const space = await disk.space(dir)
     return [
-      direct ? ok('direct I/O', `${dir} takes it`) : warning('direct I/O', `${dir} does not take it; chunks go through the page cache, which costs speed.`),
+      direct
+        ? ok('direct I/O', `${dir} takes it`)
+        : warning('direct I/O', `${dir} does not take it; chunks go through the page cache, which costs speed.`),
       ok('sync', `a synced write of 4 KiB takes ${tookMs.toFixed(1)} ms`),
-      space.freeBytes < space.totalBytes * LOW_SPACE_SHARE ? warning('space', `${formatSize(space.freeBytes)} free of ${formatSize(space.totalBytes)}`) : ok('space', `${formatSize(space.freeBytes)} free of ${formatSize(space.totalBytes)}`),
+      space.freeBytes < space.totalBytes * LOW_SPACE_SHARE
+        ? warning('space', `${formatSize(space.freeBytes)} free of ${formatSize(space.totalBytes)}`)
+        : ok('space', `${formatSize(space.freeBytes)} free of ${formatSize(space.totalBytes)}`),
     ]
   } catch (error) {
     return [failed('directory', `${dir} cannot be written to (${messageOf(error)}).`)]
@@ -105,9 +113,14 @@ async function cluster(flags: DoctorFlags): Promise<Check[]> {
 async function reachable(transport: HttpTransport, master: string): Promise<Check> {
   try {
     const answer = await transport.call({ method: 'GET', url: `${master}/readyz`, timeoutMs: PROBE_TIMEOUT_MS })
-    return answer.status === 200 ? ok('master', `${master} is ready`) : failed('master', `${master} answers ${answer.status}: it is starting, stopping, or no Cairn master.`)
+    return answer.status === 200
+      ? ok('master', `${master} is ready`)
+      : failed('master', `${master} answers ${answer.status}: it is starting, stopping, or no Cairn master.`)
   } catch (error) {
-    return failed('master', `${master} does not answer (${messageOf(error)}) Start it (cairn up --dir DIR), or correct --master / CAIRN_MASTER.`)
+    return failed(
+      'master',
+      `${master} does not answer (${messageOf(error)}) Start it (cairn up --dir DIR), or correct --master / CAIRN_MASTER.`,
+    )
   }
 }
 
@@ -116,11 +129,18 @@ function health(status: ClusterStatus): Check[] {
   const serving = list.filter((server) => server.state === 'serving')
   const counts = `${serving.length} of ${list.length} chunkservers are serving`
   return [
-    serving.length === list.length && list.length > 0 ? ok('chunkservers', counts) : serving.length < 2 ? failed('chunkservers', `${counts}. Writes need at least two; start more.`) : warning('chunkservers', counts),
+    serving.length === list.length && list.length > 0
+      ? ok('chunkservers', counts)
+      : serving.length < 2
+        ? failed('chunkservers', `${counts}. Writes need at least two; start more.`)
+        : warning('chunkservers', counts),
     chunks.unavailable > 0
       ? failed('chunks', `${chunks.unavailable} of ${chunks.total} chunks have no live copy. Start the servers that hold them.`)
       : chunks.underReplicated > 0
-        ? warning('chunks', `${chunks.underReplicated} of ${chunks.total} chunks lack copies${repair.brake ? `; repair is held back: ${repair.brake}` : '; repair is at it'}`)
+        ? warning(
+            'chunks',
+            `${chunks.underReplicated} of ${chunks.total} chunks lack copies${repair.brake ? `; repair is held back: ${repair.brake}` : '; repair is at it'}`,
+          )
         : ok('chunks', `all ${chunks.total} have their copies`),
     ...list
       .filter((server) => server.freeBytes < (server.freeBytes + server.usedBytes) * LOW_SPACE_SHARE)
@@ -133,10 +153,19 @@ async function servers(transport: HttpTransport, status: ClusterStatus): Promise
   const serving = status.servers.filter((server) => server.state === 'serving')
   const answers = await Promise.all(
     serving.map(async (server) => {
-      const answer = await transport.call({ method: 'GET', url: `${server.url}/livez`, timeoutMs: PROBE_TIMEOUT_MS }).catch(() => undefined)
-      return answer?.status === 200 ? undefined : failed('network', `${server.url} (${server.id.slice(0, 8)}) cannot be reached from here. Open its port, or give it an --advertise URL that works here.`)
+      const answer = await transport
+        .call({ method: 'GET', url: `${server.url}/livez`, timeoutMs: PROBE_TIMEOUT_MS })
+        .catch(() => undefined)
+      return answer?.status === 200
+        ? undefined
+        : failed(
+            'network',
+            `${server.url} (${server.id.slice(0, 8)}) cannot be reached from here. Open its port, or give it an --advertise URL that works here.`,
+          )
     }),
   )
   const unreachable = answers.filter((check) => check !== undefined)
-  return unreachable.length > 0 || serving.length === 0 ? unreachable : [ok('network', 'all serving chunkservers can be reached from here')]
+  return unreachable.length > 0 || serving.length === 0
+    ? unreachable
+    : [ok('network', 'all serving chunkservers can be reached from here')]
 }

@@ -38,7 +38,9 @@ export function registerNamespace(program: Command): void {
       .description(name === 'mv' ? 'rename a file' : 'copy a file inside the cluster; no bytes move')
       .option('-f, --force', 'replace what is at the target')
       .option('-r, --recursive', 'everything under the path')
-      .action((from: string, to: string, flags: NamespaceFlags) => withClient(flags, (client) => transfer(client, name, from, to, flags)))
+      .action((from: string, to: string, flags: NamespaceFlags) =>
+        withClient(flags, (client) => transfer(client, name, from, to, flags)),
+      )
   }
   addGlobalOptions(program.command('undelete <path>'))
     .description('bring the newest deleted file of this path back from the trash')
@@ -50,7 +52,12 @@ export function registerNamespace(program: Command): void {
     )
 }
 
-const brief = (file: FileInfo) => ({ path: file.path, generation: file.generation, sizeBytes: file.sizeBytes, checksum: file.checksum })
+const brief = (file: FileInfo) => ({
+  path: file.path,
+  generation: file.generation,
+  sizeBytes: file.sizeBytes,
+  checksum: file.checksum,
+})
 
 const asDirectory = (path: string): string => (path.endsWith('/') ? path : `${path}/`)
 
@@ -74,10 +81,14 @@ async function list(client: CairnClient, path: string, flags: NamespaceFlags): P
 }
 
 async function listBuckets(client: CairnClient, flags: NamespaceFlags): Promise<void> {
-  for (let after: string | undefined; ; ) {
+  for (let after: string | undefined; ;) {
     const page = await client.api.call('listBuckets', { query: after === undefined ? {} : { after } })
     for (const bucket of page.buckets) {
-      print(flags, { kind: 'bucket', ...bucket }, () => (flags.long ? `${bucket.replicas} copies  chunks of ${formatSize(bucket.chunkSizeBytes)}  /${bucket.name}/` : `/${bucket.name}/`))
+      print(flags, { kind: 'bucket', ...bucket }, () =>
+        flags.long
+          ? `${bucket.replicas} copies  chunks of ${formatSize(bucket.chunkSizeBytes)}  /${bucket.name}/`
+          : `/${bucket.name}/`,
+      )
     }
     if (page.next === null) return
     after = page.next
@@ -95,8 +106,11 @@ function printEntry(entry: ListEntry, flags: NamespaceFlags): void {
 async function stat(client: CairnClient, path: string, flags: NamespaceFlags): Promise<void> {
   const file = await client.stat(path)
   const chunks: ChunkEntry[] = []
-  for (let from: number | null = 0; from !== null; ) {
-    const page: { chunks: ChunkEntry[]; next: number | null } = await client.api.call('listManifestChunks', { params: { manifestId: file.manifestId }, query: { from, limit: 1000 } })
+  for (let from: number | null = 0; from !== null;) {
+    const page: { chunks: ChunkEntry[]; next: number | null } = await client.api.call('listManifestChunks', {
+      params: { manifestId: file.manifestId },
+      query: { from, limit: 1000 },
+    })
     chunks.push(...page.chunks)
     from = page.next
   }
@@ -117,14 +131,19 @@ async function stat(client: CairnClient, path: string, flags: NamespaceFlags): P
       `  checksum    ${file.checksum}`,
       `  copies      ${file.replicas} wanted`,
       `  modified    ${new Date(file.modifiedMs).toISOString()}`,
-      ...chunks.map((chunk) => `  chunk ${String(chunk.index).padStart(5)}  ${chunk.id}  ${formatSize(chunk.sizeBytes).padStart(9)}  on ${chunk.replicas.map((id) => id.slice(0, 8)).join(' ') || 'no live server'}`),
+      ...chunks.map(
+        (chunk) =>
+          `  chunk ${String(chunk.index).padStart(5)}  ${chunk.id}  ${formatSize(chunk.sizeBytes).padStart(9)}  on ${chunk.replicas.map((id) => id.slice(0, 8)).join(' ') || 'no live server'}`,
+      ),
     ].join('\n'),
   )
 }
 
 async function remove(client: CairnClient, path: string, flags: NamespaceFlags): Promise<void> {
   if (flags.recursive) {
-    const job = await client.api.call('createJob', { body: { kind: 'delete-prefix', from: asDirectory(path), purge: flags.purge ?? false } })
+    const job = await client.api.call('createJob', {
+      body: { kind: 'delete-prefix', from: asDirectory(path), purge: flags.purge ?? false },
+    })
     return waitForJob(client, job, flags, 'removed')
   }
   const removed = await client.delete(path, { purge: flags.purge ?? false })
@@ -134,14 +153,20 @@ async function remove(client: CairnClient, path: string, flags: NamespaceFlags):
 async function transfer(client: CairnClient, name: 'mv' | 'cp', from: string, to: string, flags: NamespaceFlags): Promise<void> {
   if (flags.recursive) {
     const kind = name === 'mv' ? 'rename-prefix' : 'copy-prefix'
-    const job = await client.api.call('createJob', { body: { kind, from: asDirectory(from), to: asDirectory(to), overwrite: flags.force ?? false } })
+    const job = await client.api.call('createJob', {
+      body: { kind, from: asDirectory(from), to: asDirectory(to), overwrite: flags.force ?? false },
+    })
     return waitForJob(client, job, flags, name === 'mv' ? 'renamed' : 'copied')
   }
   const target = to.endsWith('/') ? to + from.slice(from.lastIndexOf('/') + 1) : to
   const options = { precondition: { kind: flags.force ? 'none' : 'absent' } as const }
   try {
     const file = name === 'mv' ? await client.rename(from, target, options) : await client.copy(from, target, options)
-    print(flags, brief(file), () => `${name === 'mv' ? 'renamed' : 'copied'} ${from} to ${file.path}  generation ${file.generation}`)
+    print(
+      flags,
+      brief(file),
+      () => `${name === 'mv' ? 'renamed' : 'copied'} ${from} to ${file.path}  generation ${file.generation}`,
+    )
   } catch (error) {
     if (!isCairnError(error, 'ALREADY_EXISTS')) throw error
     throw new CairnError('ALREADY_EXISTS', `${error.message.split('.')[0]}. Use --force to replace it.`, { cause: error })
@@ -159,5 +184,10 @@ async function waitForJob(client: CairnClient, created: JobInfo, flags: Namespac
   if (process.stderr.isTTY && !flags.json) say('')
   if (job.state === 'failed') throw new CairnError('INTERNAL', `The job failed: ${job.error ?? 'unknown'}`)
   if (job.processed + job.skipped === 0) throw new CairnError('FILE_NOT_FOUND', `There is nothing under ${job.from}.`)
-  print(flags, job, () => `${verb} ${job.processed} files${job.skipped > 0 ? `; ${job.skipped} left, because something stands at their target` : ''}`)
+  print(
+    flags,
+    job,
+    () =>
+      `${verb} ${job.processed} files${job.skipped > 0 ? `; ${job.skipped} left, because something stands at their target` : ''}`,
+  )
 }

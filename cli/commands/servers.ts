@@ -128,7 +128,11 @@ export function timerSettings(flags: TimerFlags) {
 const advertised = (flags: ServerFlags): string | undefined => {
   if (flags.advertise !== undefined) return flags.advertise.replace(/\/+$/, '')
   if (flags.host !== '0.0.0.0' && flags.host !== '::') return undefined
-  if (flags.port === 0) throw new CairnError('USAGE', 'With --host 0.0.0.0 give a --port or an --advertise URL, so that others can reach this server.')
+  if (flags.port === 0)
+    throw new CairnError(
+      'USAGE',
+      'With --host 0.0.0.0 give a --port or an --advertise URL, so that others can reach this server.',
+    )
   return `http://${hostname()}:${flags.port}`
 }
 
@@ -160,6 +164,12 @@ async function gateway(flags: ServerFlags): Promise<void> {
     role: 'gateway',
     ...roleOptions(flags),
     start: ({ log }) =>
-      runGateway({ listen: { host: flags.host, port: flags.port }, masters: mastersOf(flags), zone: flags.zone, budgetBytes: flags.budget, log }),
+      runGateway({
+        listen: { host: flags.host, port: flags.port },
+        masters: mastersOf(flags),
+        zone: flags.zone,
+        budgetBytes: flags.budget,
+        log,
+      }),
   })
 }

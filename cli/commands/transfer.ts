@@ -24,7 +24,8 @@ export const wholeNumber =
   (min: number, max: number) =>
   (text: string): number => {
     const value = Number(text)
-    if (!Number.isInteger(value) || value < min || value > max) throw new InvalidArgumentError(`a whole number from ${min} to ${max} is expected.`)
+    if (!Number.isInteger(value) || value < min || value > max)
+      throw new InvalidArgumentError(`a whole number from ${min} to ${max} is expected.`)
     return value
   }
 
@@ -46,7 +47,9 @@ export function registerTransfer(program: Command): void {
   addGlobalOptions(program.command('cat <path>'))
     .description('write a file to stdout')
     .option('--range <a-b>', 'bytes a to b, both included')
-    .action((source: string, flags: TransferFlags) => withClient(flags, (client, signal) => toStdout(client, source, flags, signal)))
+    .action((source: string, flags: TransferFlags) =>
+      withClient(flags, (client, signal) => toStdout(client, source, flags, signal)),
+    )
 }
 
 const summary = (file: Pick<FileInfo, 'path' | 'generation' | 'checksum'>, sizeBytes: number, startedMs: number) => ({
@@ -63,7 +66,8 @@ const describe = (verb: string, result: ReturnType<typeof summary>): string =>
   `\n${result.checksum}`
 
 /** `put file /bucket/dir/` puts it under its own name. */
-const targetPath = (local: string, target: string): string => (target.endsWith('/') && local !== '-' ? target + path.basename(local) : target)
+const targetPath = (local: string, target: string): string =>
+  target.endsWith('/') && local !== '-' ? target + path.basename(local) : target
 
 async function put(local: string, target: string, flags: TransferFlags): Promise<void> {
   if (flags.recursive) {
@@ -76,7 +80,10 @@ async function put(local: string, target: string, flags: TransferFlags): Promise
     const display = progressDisplay(clock, path.posix.basename(remote), flags.json === true)
     const options = { ...uploadOptions(flags), signal, onProgress: display.onProgress, onNotice: display.onNotice }
     try {
-      const file = local === '-' ? await client.uploadStream(process.stdin, remote, options) : await client.uploadFile(local, remote, options)
+      const file =
+        local === '-'
+          ? await client.uploadStream(process.stdin, remote, options)
+          : await client.uploadFile(local, remote, options)
       display.stop()
       const result = summary(file, file.sizeBytes, startedMs)
       print(flags, result, () => describe('put', result))
@@ -108,7 +115,13 @@ async function get(source: string, local: string, flags: TransferFlags): Promise
     try {
       const found = await client.stat(source, signal)
       const range = flags.range === undefined ? undefined : parseRange(flags.range, found.sizeBytes)
-      const file = await client.downloadFile(source, target, { range, signal, concurrency: flags.concurrency, onProgress: display.onProgress, onNotice: display.onNotice })
+      const file = await client.downloadFile(source, target, {
+        range,
+        signal,
+        concurrency: flags.concurrency,
+        onProgress: display.onProgress,
+        onNotice: display.onNotice,
+      })
       display.stop()
       const result = summary(file, range ? Math.min(range.end, file.sizeBytes) - range.start : file.sizeBytes, startedMs)
       print(flags, result, () => describe('got', result))
@@ -145,10 +158,12 @@ function writeOut(piece: Uint8Array): Promise<void> {
 export function parseRange(text: string, sizeBytes: number): ByteRange {
   const match = /^(\d*)-(\d*)$/.exec(text.trim())
   const [, from = '', to = ''] = match ?? []
-  if (!match || (from === '' && to === '')) throw new CairnError('USAGE', `"${text}" is not a range. Write it like 0-99, 100- or -100.`)
+  if (!match || (from === '' && to === ''))
+    throw new CairnError('USAGE', `"${text}" is not a range. Write it like 0-99, 100- or -100.`)
   if (from === '') return { start: Math.max(0, sizeBytes - Number(to)), end: sizeBytes }
   const start = Number(from)
   const end = to === '' ? sizeBytes : Number(to) + 1
-  if (start >= sizeBytes || end <= start) throw new CairnError('INVALID_RANGE', `The file has ${sizeBytes} bytes; ${text} is no part of it.`)
+  if (start >= sizeBytes || end <= start)
+    throw new CairnError('INVALID_RANGE', `The file has ${sizeBytes} bytes; ${text} is no part of it.`)
   return { start, end: Math.min(end, sizeBytes) }
 }

@@ -62,11 +62,18 @@ export async function getTree(source: string, local: string, flags: TreeFlags): 
 const seconds = (startedMs: number): number => Math.round(clock.monotonic() - startedMs) / 1000
 
 function report(flags: GlobalOptions, result: Tally & { readonly path: string; readonly seconds: number }): void {
-  print(flags, result, () => `${result.files} files (${result.skipped} unchanged), ${formatSize(result.sizeBytes)} in ${result.seconds} s`)
+  print(
+    flags,
+    result,
+    () => `${result.files} files (${result.skipped} unchanged), ${formatSize(result.sizeBytes)} in ${result.seconds} s`,
+  )
 }
 
 /** Runs `work` over all items, some at once. The first failure stops the taking of further ones and is thrown. */
-async function overAll<T>(items: AsyncIterable<T>, work: (item: T) => Promise<{ skipped: boolean; sizeBytes: number }>): Promise<Tally> {
+async function overAll<T>(
+  items: AsyncIterable<T>,
+  work: (item: T) => Promise<{ skipped: boolean; sizeBytes: number }>,
+): Promise<Tally> {
   const tally: Tally = { files: 0, skipped: 0, sizeBytes: 0 }
   const slots = new Semaphore(FILES_AT_ONCE)
   const running = new Set<Promise<void>>()

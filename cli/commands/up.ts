@@ -22,7 +22,7 @@ export function registerUp(program: Command): void {
     .description('run a whole cluster on this machine: a master, chunkservers, a gateway')
     .requiredOption('--dir <dir>', 'where everything lives; a later up on it goes on')
     .option('--chunkservers <n>', 'how many (3 at first, later as many as there are)', wholeNumber(1, 100))
-    .option('--port <n>', 'the master\'s port, 0 for any', wholeNumber(0, 65535))
+    .option('--port <n>', "the master's port, 0 for any", wholeNumber(0, 65535))
     .option('--no-restart', 'do not restart processes that die')
     .option('--capacity <size>', 'most that chunks may take per chunkserver')
     .option('--log-level <level>', 'of the logs in DIR/logs', 'info')
@@ -41,12 +41,19 @@ async function up(flags: UpFlags): Promise<void> {
   }
   const events: UpOptions['events'] = {
     onReady: (child) => {
-      if (running) emit({ event: 'restarted', role: child.spec.role, id: child.id, pid: child.pid, url: child.url }, `${child.spec.name} runs again, process ${child.pid}`)
+      if (running)
+        emit(
+          { event: 'restarted', role: child.spec.role, id: child.id, pid: child.pid, url: child.url },
+          `${child.spec.name} runs again, process ${child.pid}`,
+        )
     },
     onExit: (child, code, signal, restartsInMs) => {
       if (!running) return
       const next = restartsInMs === undefined ? 'and is not restarted' : `and is restarted in ${formatDuration(restartsInMs)}`
-      emit({ event: 'exited', role: child.spec.role, id: child.id, pid: child.pid, code, signal }, `${child.spec.name} has ended (${signal ?? `code ${code}`}) ${next}`)
+      emit(
+        { event: 'exited', role: child.spec.role, id: child.id, pid: child.pid, code, signal },
+        `${child.spec.name} has ended (${signal ?? `code ${code}`}) ${next}`,
+      )
     },
   }
   const supervisor = await Supervisor.open({
@@ -77,7 +84,12 @@ async function up(flags: UpFlags): Promise<void> {
 }
 
 function timerFlags(flags: TimerFlags): string[] {
-  const named = { '--suspect-after': flags.suspectAfter, '--dead-after': flags.deadAfter, '--heartbeat-interval': flags.heartbeatInterval, '--gc-grace': flags.gcGrace }
+  const named = {
+    '--suspect-after': flags.suspectAfter,
+    '--dead-after': flags.deadAfter,
+    '--heartbeat-interval': flags.heartbeatInterval,
+    '--gc-grace': flags.gcGrace,
+  }
   return Object.entries(named).flatMap(([name, ms]) => (ms === undefined ? [] : [name, `${ms}ms`]))
 }
 

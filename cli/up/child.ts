@@ -102,7 +102,13 @@ export class Child {
     this.#failures = ranMs >= STABLE_MS ? 0 : this.#failures + 1
     const restarts = this.#options.restart && !this.#stopping
     const delayMs = Math.min(RESTART_MAX_MS, RESTART_FIRST_MS * 2 ** Math.max(0, this.#failures - 1))
-    this.#firstReady.reject(this.#startFailure ?? new CairnError('INTERNAL', `${this.spec.name} ended before it was ready (${signal ?? `code ${code}`}). Its log: ${path.join(this.spec.logDirectory, `${this.spec.name}.log`)}`))
+    this.#firstReady.reject(
+      this.#startFailure ??
+        new CairnError(
+          'INTERNAL',
+          `${this.spec.name} ended before it was ready (${signal ?? `code ${code}`}). Its log: ${path.join(this.spec.logDirectory, `${this.spec.name}.log`)}`,
+        ),
+    )
     this.#options.events.onExit(this, code, signal, restarts ? delayMs : undefined)
     if (restarts) this.#restartTimer = this.#options.clock.setTimer(delayMs, () => this.#spawn())
   }

@@ -21,7 +21,11 @@ export function loadState(directory: string): UpState | undefined {
     return upState.parse(JSON.parse(readFileSync(file, 'utf8')))
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return undefined
-    throw new CairnError('LOCAL_IO_ERROR', `${file} is damaged or of a newer version. Restore it, or remove it to choose ports anew; the data stays.`, { cause: error })
+    throw new CairnError(
+      'LOCAL_IO_ERROR',
+      `${file} is damaged or of a newer version. Restore it, or remove it to choose ports anew; the data stays.`,
+      { cause: error },
+    )
   }
 }
 

@@ -32,7 +32,13 @@ export interface ReadyEvent {
   readonly master: string
   readonly gateway: string
   readonly token: string
-  readonly processes: readonly { readonly role: string; readonly id: string; readonly pid: number; readonly url: string; readonly dir: string }[]
+  readonly processes: readonly {
+    readonly role: string
+    readonly id: string
+    readonly pid: number
+    readonly url: string
+    readonly dir: string
+  }[]
 }
 
 export const DEFAULT_MASTER_PORT = 9440
@@ -53,7 +59,9 @@ export class Supervisor {
     this.#options = options
     this.#lock = lock
     this.#tokens = tokens
-    this.#children = this.#specs(state).map((spec) => new Child(spec, { clock: options.clock, restart: options.restart, events: options.events }))
+    this.#children = this.#specs(state).map(
+      (spec) => new Child(spec, { clock: options.clock, restart: options.restart, events: options.events }),
+    )
   }
 
   /** @throws `DIRECTORY_LOCKED` when another `up` runs on the directory, `PORT_IN_USE` */
@@ -74,7 +82,13 @@ export class Supervisor {
     const logDirectory = path.join(directory, 'logs')
     const master = `http://127.0.0.1:${state.masterPort}`
     const common = ['--log-level', logLevel]
-    const spec = (role: ChildSpec['role'], name: string, port: number, args: readonly string[], env: Record<string, string>): ChildSpec => ({
+    const spec = (
+      role: ChildSpec['role'],
+      name: string,
+      port: number,
+      args: readonly string[],
+      env: Record<string, string>,
+    ): ChildSpec => ({
       role,
       name,
       directory: path.join(directory, name),
@@ -83,9 +97,14 @@ export class Supervisor {
       env: { CAIRN_MASTER: master, CAIRN_TOKEN: '', ...env },
     })
     return [
-      spec('master', 'master', state.masterPort, ['--dir', path.join(directory, 'master'), ...masterFlags], { CAIRN_BOOTSTRAP_TOKENS: JSON.stringify(this.#tokens) }),
+      spec('master', 'master', state.masterPort, ['--dir', path.join(directory, 'master'), ...masterFlags], {
+        CAIRN_BOOTSTRAP_TOKENS: JSON.stringify(this.#tokens),
+      }),
       ...state.chunkservers.map(({ name, port }) =>
-        spec('chunkserver', name, port, ['--dir', path.join(directory, name), ...chunkserverFlags], { CAIRN_TOKEN: this.#tokens.server, UV_THREADPOOL_SIZE: CHUNKSERVER_THREADS }),
+        spec('chunkserver', name, port, ['--dir', path.join(directory, name), ...chunkserverFlags], {
+          CAIRN_TOKEN: this.#tokens.server,
+          UV_THREADPOOL_SIZE: CHUNKSERVER_THREADS,
+        }),
       ),
       spec('gateway', 'gateway', state.gatewayPort, [], {}),
     ]
@@ -109,7 +128,13 @@ export class Supervisor {
       master: url('master'),
       gateway: url('gateway'),
       token: this.#tokens.root,
-      processes: this.#children.map((child) => ({ role: child.spec.role, id: child.id, pid: child.pid, url: child.url, dir: child.spec.directory })),
+      processes: this.#children.map((child) => ({
+        role: child.spec.role,
+        id: child.id,
+        pid: child.pid,
+        url: child.url,
+        dir: child.spec.directory,
+      })),
     }
   }
 
@@ -127,9 +152,11 @@ async function chooseState(options: UpOptions): Promise<UpState> {
   const count = options.chunkservers ?? before?.chunkservers.length ?? DEFAULT_CHUNKSERVERS
   const names = Array.from({ length: count }, (_, index) => `chunkserver-${index + 1}`)
   const fresh = await freePorts(count + 2)
-  const keep = async (port: number | undefined): Promise<number> => (port !== undefined && (await freeSoon(options, port)) ? port : (fresh.pop() as number))
+  const keep = async (port: number | undefined): Promise<number> =>
+    port !== undefined && (await freeSoon(options, port)) ? port : (fresh.pop() as number)
   const chunkservers = []
-  for (const name of names) chunkservers.push({ name, port: await keep(before?.chunkservers.find((one) => one.name === name)?.port) })
+  for (const name of names)
+    chunkservers.push({ name, port: await keep(before?.chunkservers.find((one) => one.name === name)?.port) })
   return {
     formatVersion: 1,
     masterPort: await masterPort(options, before, () => fresh.pop() as number),
@@ -145,7 +172,8 @@ async function masterPort(options: UpOptions, before: UpState | undefined, any: 
     if (await freeSoon(options, port)) return port
     throw new CairnError('PORT_IN_USE', `Another program listens on port ${port}. Choose another --port, or 0 for any.`)
   }
-  for (const candidate of [before?.masterPort, DEFAULT_MASTER_PORT]) if (candidate !== undefined && (await isFree(candidate))) return candidate
+  for (const candidate of [before?.masterPort, DEFAULT_MASTER_PORT])
+    if (candidate !== undefined && (await isFree(candidate))) return candidate
   return any()
 }
 

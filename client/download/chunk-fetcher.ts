@@ -70,12 +70,17 @@ export class ChunkFetcher {
   }
 
   /** Calls `attempt` with one replica after another until the leaf to fetch next is `end`. */
-  async #withReplicas(chunk: LocatedChunk, first: number, end: number, attempt: (fetch: Fetch) => Promise<number>): Promise<void> {
+  async #withReplicas(
+    chunk: LocatedChunk,
+    first: number,
+    end: number,
+    attempt: (fetch: Fetch) => Promise<number>,
+  ): Promise<void> {
     const { clock, random } = this.#services.context
     const search = new ReplicaSearch(chunk, this.#services.context)
     let next = first
     let progressMs = clock.monotonic()
-    for (let round = 0; ; ) {
+    for (let round = 0; ;) {
       this.#services.signal.throwIfAborted()
       const server = search.choose(next)
       if (server) {
@@ -107,7 +112,13 @@ export class ChunkFetcher {
     onNotice(`chunk ${search.chunk.index}: server ${server.id.slice(0, 8)} failed (${error.code}), reading another copy`)
     if (!isCairnError(error, 'CHECKSUM_MISMATCH', 'CHUNK_CORRUPT', 'CHUNK_NOT_FOUND')) return
     // The server looks for itself: our word condemns nothing.
-    api.call('reportBadReplica', { params: { chunkId: search.chunk.id }, body: { serverId: server.id, code: error.code }, signal: this.#services.signal }).catch(() => undefined)
+    api
+      .call('reportBadReplica', {
+        params: { chunkId: search.chunk.id },
+        body: { serverId: server.id, code: error.code },
+        signal: this.#services.signal,
+      })
+      .catch(() => undefined)
   }
 
   /** Streams leaves from one replica from `fetch.next` on, which it moves along. */
@@ -138,7 +149,11 @@ export class ChunkFetcher {
     }
   }
 
-  async #open(fetch: Fetch, first: number, end: number): Promise<{ leafSums: BigUint64Array; response: StreamResponse; exchange: Exchange }> {
+  async #open(
+    fetch: Fetch,
+    first: number,
+    end: number,
+  ): Promise<{ leafSums: BigUint64Array; response: StreamResponse; exchange: Exchange }> {
     const { chunk, server } = fetch
     const from = Math.min(first * LEAF_BYTES, chunk.sizeBytes)
     const to = Math.min(end * LEAF_BYTES, chunk.sizeBytes)
@@ -244,9 +259,12 @@ class ReplicaSearch {
   /** The nearest, then least loaded of the good copies; after them whatever else may still hold one. */
   #ordered(): ServerAddress[] {
     const { zone, random } = this.#context
-    const known = (ids: readonly ServerId[]): ServerAddress[] => ids.map((id) => this.chunk.servers.get(id)).filter((server) => server !== undefined)
+    const known = (ids: readonly ServerId[]): ServerAddress[] =>
+      ids.map((id) => this.chunk.servers.get(id)).filter((server) => server !== undefined)
     const distance = (server: ServerAddress): number => (zone !== undefined && server.zone === zone ? 0 : 1)
-    const good = shuffled(random, known(this.chunk.replicas)).sort((one, other) => distance(one) - distance(other) || one.load - other.load)
+    const good = shuffled(random, known(this.chunk.replicas)).sort(
+      (one, other) => distance(one) - distance(other) || one.load - other.load,
+    )
     return [...good, ...known(this.chunk.fallbacks)]
   }
 
@@ -267,16 +285,24 @@ class ReplicaSearch {
   /** @throws `DATA_LOST` when every copy there is has this leaf damaged */
   checkLost(leaf: number): void {
     if (this.#order.length === 0 || !this.#order.every((server) => this.#damaged.get(server.id)?.has(leaf))) return
-    throw new CairnError('DATA_LOST', `Leaf ${leaf} (offset ${this.chunk.offset + leaf * LEAF_BYTES}) of chunk ${this.chunk.id} is damaged in all ${this.#order.length} copies. Other ranges of the file can still be read.`, {
-      data: { chunkId: this.chunk.id, chunkIndex: this.chunk.index, leaf },
-    })
+    throw new CairnError(
+      'DATA_LOST',
+      `Leaf ${leaf} (offset ${this.chunk.offset + leaf * LEAF_BYTES}) of chunk ${this.chunk.id} is damaged in all ${this.#order.length} copies. Other ranges of the file can still be read.`,
+      {
+        data: { chunkId: this.chunk.id, chunkIndex: this.chunk.index, leaf },
+      },
+    )
   }
 
   unavailable(): CairnError {
     const why = this.#lastError ? ` (last: ${this.#lastError.message})` : ''
-    return new CairnError('CHUNK_UNAVAILABLE', `No server with a copy of chunk ${this.chunk.index} (${this.chunk.id}) answers${why}. Start the servers that hold it: cairn chunk locate ${this.chunk.id}`, {
-      data: { chunkId: this.chunk.id, chunkIndex: this.chunk.index },
-    })
+    return new CairnError(
+      'CHUNK_UNAVAILABLE',
+      `No server with a copy of chunk ${this.chunk.index} (${this.chunk.id}) answers${why}. Start the servers that hold it: cairn chunk locate ${this.chunk.id}`,
+      {
+        data: { chunkId: this.chunk.id, chunkIndex: this.chunk.index },
+      },
+    )
   }
 
   /** A new round: servers that were down may be up again. */

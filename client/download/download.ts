@@ -44,8 +44,15 @@ export interface DownloadRun extends Disposable {
 /** Checks the range against the file. @throws `INVALID_RANGE` */
 export function resolveRange(file: Pick<FileInfo, 'path' | 'sizeBytes'>, range: ByteRange | undefined): ByteRange {
   if (!range) return { start: 0, end: file.sizeBytes }
-  if (range.start > file.sizeBytes || range.start < 0 || range.end < range.start || (range.start === file.sizeBytes && file.sizeBytes > 0)) {
-    throw new CairnError('INVALID_RANGE', `${file.path} has ${file.sizeBytes} bytes; the range starts at ${range.start}.`)
+  if (
+    range.start > file.sizeBytes ||
+    range.start < 0 ||
+    range.end < range.start ||
+    (range.start === file.sizeBytes && file.sizeBytes > 0)
+  ) {
+    throw new CairnError('INVALID_RANGE', `${file.path} has ${file.sizeBytes} bytes; the range starts at ${range.start}.`, {
+      data: { sizeBytes: file.sizeBytes },
+    })
   }
   return { start: range.start, end: Math.min(range.end, file.sizeBytes) }
 }
@@ -55,7 +62,13 @@ export function openRun(api: MasterApi, context: TransferContext, file: FileInfo
   const range = resolveRange(file, options.range)
   const abort = linkedAbort(options.signal)
   const locations = new ChunkLocations(api, file.manifestId, abort.signal)
-  const fetcher = new ChunkFetcher({ api, context, locations, signal: abort.signal, onNotice: (notice) => options.onNotice?.(notice) })
+  const fetcher = new ChunkFetcher({
+    api,
+    context,
+    locations,
+    signal: abort.signal,
+    onNotice: (notice) => options.onNotice?.(notice),
+  })
   let doneBytes = 0
   let skippedBytes = 0
   return {
@@ -79,17 +92,30 @@ export function openRun(api: MasterApi, context: TransferContext, file: FileInfo
   }
 }
 
-async function* tasksOf(api: MasterApi, locations: ChunkLocations, file: FileInfo, range: ByteRange, signal: AbortSignal): AsyncGenerator<ChunkTask> {
+async function* tasksOf(
+  api: MasterApi,
+  locations: ChunkLocations,
+  file: FileInfo,
+  range: ByteRange,
+  signal: AbortSignal,
+): AsyncGenerator<ChunkTask> {
   if (range.start >= range.end) return
   const start =
-    range.start === 0 ? { index: 0 } : await api.call('findManifestChunk', { params: { manifestId: file.manifestId }, query: { offset: range.start }, signal })
+    range.start === 0
+      ? { index: 0 }
+      : await api.call('findManifestChunk', { params: { manifestId: file.manifestId }, query: { offset: range.start }, signal })
   for (let index = start.index; index < file.chunkCount; index += 1) {
     const chunk = await locations.at(index)
-    if (!chunk) throw new CairnError('PROTOCOL_ERROR', `The master lists ${index} of the ${file.chunkCount} chunks of ${file.path}.`)
+    if (!chunk)
+      throw new CairnError('PROTOCOL_ERROR', `The master lists ${index} of the ${file.chunkCount} chunks of ${file.path}.`)
     if (chunk.offset >= range.end) return
     const from = Math.max(0, range.start - chunk.offset)
     const to = Math.min(chunk.sizeBytes, range.end - chunk.offset)
-    yield { chunk, firstLeaf: Math.floor(from / LEAF_BYTES), endLeaf: Math.min(leafCount(chunk.sizeBytes), Math.ceil(to / LEAF_BYTES)) }
+    yield {
+      chunk,
+      firstLeaf: Math.floor(from / LEAF_BYTES),
+      endLeaf: Math.min(leafCount(chunk.sizeBytes), Math.ceil(to / LEAF_BYTES)),
+    }
   }
 }
 

@@ -53,7 +53,8 @@ async function removeStale(disk: Disk, target: string): Promise<void> {
   const directory = path.dirname(target)
   const prefix = partialPrefix(target)
   for (const { name } of await disk.list(directory)) {
-    if (name.startsWith(prefix) && name.endsWith(PARTIAL_SUFFIX)) await disk.remove(path.join(directory, name)).catch(() => undefined)
+    if (name.startsWith(prefix) && name.endsWith(PARTIAL_SUFFIX))
+      await disk.remove(path.join(directory, name)).catch(() => undefined)
   }
 }
 

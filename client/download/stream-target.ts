@@ -26,9 +26,9 @@ export async function* streamDownload(run: DownloadRun): AsyncGenerator<Uint8Arr
   try {
     for (;;) {
       while (ahead.length < most) {
-        const { done, value } = await tasks.next()
-        if (done) break
-        ahead.push(new ChunkPieces(run, value))
+        const next = await tasks.next()
+        if (next.done) break
+        ahead.push(new ChunkPieces(run, next.value))
       }
       const current = ahead[0]
       if (!current) return

@@ -15,7 +15,10 @@ export class AllocationAhead {
   readonly #upcoming: (after: ChunkWish, count: number) => ChunkWish[]
   readonly #held = new Map<number, Promise<AllocatedChunk>>()
 
-  constructor(allocate: (wishes: ChunkWish[]) => Promise<AllocatedChunk[]>, upcoming: (after: ChunkWish, count: number) => ChunkWish[]) {
+  constructor(
+    allocate: (wishes: ChunkWish[]) => Promise<AllocatedChunk[]>,
+    upcoming: (after: ChunkWish, count: number) => ChunkWish[],
+  ) {
     this.#allocate = allocate
     this.#upcoming = upcoming
   }

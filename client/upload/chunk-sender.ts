@@ -10,7 +10,20 @@ import { sleep } from '../../common/clock/clock.js'
 import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
 import { backoffDelayMs } from '../../common/flow/backoff.js'
 import type { ServerId } from '../../common/ids.js'
-import { CAPABILITY_HEADER, CHAIN_HEADER, chunkPath, formatChain, HOP_HEADER, HOP_TIMEOUT_HEADER, putBodyLength, putResult, REQUEST_ID_HEADER, type Hop, type PutResult, type ReceiptJson } from '../../common/protocol/chunk-data.js'
+import {
+  CAPABILITY_HEADER,
+  CHAIN_HEADER,
+  chunkPath,
+  formatChain,
+  HOP_HEADER,
+  HOP_TIMEOUT_HEADER,
+  putBodyLength,
+  putResult,
+  REQUEST_ID_HEADER,
+  type Hop,
+  type PutResult,
+  type ReceiptJson,
+} from '../../common/protocol/chunk-data.js'
 import type { AllocatedChunk } from '../../common/protocol/uploads.js'
 import { readAll } from '../../common/rpc/byte-pipe.js'
 import { errorOf } from '../../common/rpc/endpoint-client.js'
@@ -24,7 +37,19 @@ const BACKOFF = { firstMs: 100, maxMs: 2_000 }
 /** A smaller body costs less than the round trip that asks whether to send it. */
 const GO_AHEAD_BYTES_MIN = 256 * KiB
 /** Errors of the source or of the session: no other server will do better. */
-const HOPELESS = ['SOURCE_CHANGED', 'LOCAL_FILE_NOT_FOUND', 'LOCAL_IO_ERROR', 'UPLOAD_SUPERSEDED', 'UPLOAD_CLOSED', 'UPLOAD_NOT_FOUND', 'UNAUTHENTICATED', 'FORBIDDEN', 'MASTER_UNREACHABLE', 'ABORTED', 'INVALID_ARGUMENT'] as const
+const HOPELESS = [
+  'SOURCE_CHANGED',
+  'LOCAL_FILE_NOT_FOUND',
+  'LOCAL_IO_ERROR',
+  'UPLOAD_SUPERSEDED',
+  'UPLOAD_CLOSED',
+  'UPLOAD_NOT_FOUND',
+  'UNAUTHENTICATED',
+  'FORBIDDEN',
+  'MASTER_UNREACHABLE',
+  'ABORTED',
+  'INVALID_ARGUMENT',
+] as const
 
 export interface SentChunk {
   readonly index: number
@@ -78,7 +103,14 @@ export class ChunkSender {
     await this.#deliver(payload, delivery)
     const { allocation, root } = delivery
     if (!allocation || root === undefined) throw new CairnError('INTERNAL', 'a delivered chunk has a root')
-    await this.#session.report({ index, offset, lengthBytes, root, chunkId: allocation.chunkId, receipts: [...delivery.receipts.values()] })
+    await this.#session.report({
+      index,
+      offset,
+      lengthBytes,
+      root,
+      chunkId: allocation.chunkId,
+      receipts: [...delivery.receipts.values()],
+    })
     return { index, offset, lengthBytes, root }
   }
 
@@ -92,10 +124,13 @@ export class ChunkSender {
       for (const failure of result.failures) {
         delivery.exclude(failure.serverId)
         this.#session.avoid(failure.serverId)
-        this.#hooks.onNotice(`chunk ${payload.index}: server ${failure.serverId.slice(0, 8)} failed (${failure.code}), going on without it`)
+        this.#hooks.onNotice(
+          `chunk ${payload.index}: server ${failure.serverId.slice(0, 8)} failed (${failure.code}), going on without it`,
+        )
       }
       // Hops behind a failed one never got the chunk; they stay candidates.
-      if (result.receipts.length + result.failures.length === 0) throw new CairnError('PROTOCOL_ERROR', 'A chunkserver answered without receipts.')
+      if (result.receipts.length + result.failures.length === 0)
+        throw new CairnError('PROTOCOL_ERROR', 'A chunkserver answered without receipts.')
     }
   }
 
@@ -106,7 +141,11 @@ export class ChunkSender {
     if (delivery.allocation && left.length >= needed) return left
     const wish = { index: payload.index, lengthBytes: payload.lengthBytes }
     const known = delivery.allocation
-    delivery.renew(known ? await this.#session.allocateMore(wish, known.chunkId, [...delivery.receipts.keys()]) : await this.#session.allocate(wish))
+    delivery.renew(
+      known
+        ? await this.#session.allocateMore(wish, known.chunkId, [...delivery.receipts.keys()])
+        : await this.#session.allocate(wish),
+    )
     const fresh = delivery.candidates()
     if (fresh.length === 0) throw new CairnError('NOT_ENOUGH_SERVERS', 'No further chunkserver can take the chunk.')
     return fresh
@@ -142,7 +181,8 @@ export class ChunkSender {
       exchange.destroy(toCairnError(error))
       const fault: unknown = this.#signal.aborted ? this.#signal.reason : error
       if (isCairnError(fault, 'CHUNK_EXISTS')) throw delivery.changed()
-      if (isHeadFault(fault)) return { receipts: [], failures: [{ serverId: head.serverId, code: fault.code, message: fault.message }] }
+      if (isHeadFault(fault))
+        return { receipts: [], failures: [{ serverId: head.serverId, code: fault.code, message: fault.message }] }
       throw fault
     }
   }
@@ -204,7 +244,19 @@ async function readLeaf(payload: ChunkPayload, leaf: number, block: Block): Prom
 
 /** The first hop itself is to blame, and another may take its place. */
 function isHeadFault(error: unknown): error is CairnError {
-  return isCairnError(error, 'CONNECTION_FAILED', 'TIMEOUT', 'DISK_FULL', 'DISK_FAILED', 'FENCED', 'SHUTTING_DOWN', 'STARTING', 'INCARNATION_CHANGED', 'INTERNAL', 'PROTOCOL_ERROR')
+  return isCairnError(
+    error,
+    'CONNECTION_FAILED',
+    'TIMEOUT',
+    'DISK_FULL',
+    'DISK_FAILED',
+    'FENCED',
+    'SHUTTING_DOWN',
+    'STARTING',
+    'INCARNATION_CHANGED',
+    'INTERNAL',
+    'PROTOCOL_ERROR',
+  )
 }
 
 /** How far a chunk's delivery has come. */
@@ -257,6 +309,9 @@ class Delivery {
   }
 
   changed(): CairnError {
-    return new CairnError('SOURCE_CHANGED', `Chunk ${this.#payload.index} of the source was different when it was read again. Run the command again when nothing writes to it.`)
+    return new CairnError(
+      'SOURCE_CHANGED',
+      `Chunk ${this.#payload.index} of the source was different when it was read again. Run the command again when nothing writes to it.`,
+    )
   }
 }

@@ -72,7 +72,8 @@ export class FileSource implements UploadSource {
   upcoming(after: ChunkWish, count: number, chunkSizeBytes: number): ChunkWish[] {
     const end = Math.min(Math.ceil(this.sizeBytes / chunkSizeBytes), after.index + 1 + count)
     const out: ChunkWish[] = []
-    for (let index = after.index + 1; index < end; index += 1) out.push({ index, lengthBytes: Math.min(chunkSizeBytes, this.sizeBytes - index * chunkSizeBytes) })
+    for (let index = after.index + 1; index < end; index += 1)
+      out.push({ index, lengthBytes: Math.min(chunkSizeBytes, this.sizeBytes - index * chunkSizeBytes) })
     return out
   }
 
@@ -92,7 +93,8 @@ export class FileSource implements UploadSource {
     const file = position % DISK_ALIGNMENT_BYTES === 0 || !this.#file.direct ? this.#file : await this.#unaligned()
     try {
       const count = await file.read(scratch.bytes.subarray(0, file.direct ? alignUp(length) : length), position)
-      if (count < length) throw new CairnError('SOURCE_CHANGED', `${this.#path} has become shorter while it was read. Run the command again.`)
+      if (count < length)
+        throw new CairnError('SOURCE_CHANGED', `${this.#path} has become shorter while it was read. Run the command again.`)
       return scratch.bytes.subarray(0, length)
     } catch (error) {
       throw localError(error, this.#path)
@@ -108,7 +110,10 @@ export class FileSource implements UploadSource {
   async checkUnchanged(): Promise<void> {
     const now = await this.#disk.stat(this.#path)
     if (now?.sizeBytes === this.#stat.sizeBytes && now.modifiedMs === this.#stat.modifiedMs) return
-    throw new CairnError('SOURCE_CHANGED', `${this.#path} changed while it was being uploaded. Run the command again when nothing writes to it; what is unchanged is not sent again.`)
+    throw new CairnError(
+      'SOURCE_CHANGED',
+      `${this.#path} changed while it was being uploaded. Run the command again when nothing writes to it; what is unchanged is not sent again.`,
+    )
   }
 
   async close(): Promise<void> {

@@ -19,7 +19,8 @@ export async function localChecksum(disk: Disk, file: string, chunkSizeBytes: nu
   const scratch = await new BlockPool(1).acquire()
   try {
     const chunks: ChunkSummary[] = []
-    for await (const payload of source.chunks(chunkSizeBytes)) chunks.push({ lengthBytes: payload.lengthBytes, root: await payloadRoot(payload, scratch) })
+    for await (const payload of source.chunks(chunkSizeBytes))
+      chunks.push({ lengthBytes: payload.lengthBytes, root: await payloadRoot(payload, scratch) })
     return fileChecksum(chunks)
   } finally {
     await source.close()

@@ -18,7 +18,13 @@ export interface OwnerIdentity {
 const POLL_MS = 1 * SECOND_MS
 
 /** @throws `ALREADY_EXISTS`, `PRECONDITION_FAILED`, `INVALID_PATH`, `UPLOAD_ACTIVE`, and as the master API */
-export async function openSession(services: UploadServices, source: UploadSource, path: string, options: UploadOptions, signal: AbortSignal): Promise<UploadSession> {
+export async function openSession(
+  services: UploadServices,
+  source: UploadSource,
+  path: string,
+  options: UploadOptions,
+  signal: AbortSignal,
+): Promise<UploadSession> {
   parseFilePath(path)
   const fingerprint = source.resumable ? await source.fingerprint() : null
   const open = async (adoption: Adoption): Promise<UploadSession> => {
@@ -35,7 +41,9 @@ export async function openSession(services: UploadServices, source: UploadSource
       },
       signal,
     })
-    return new UploadSession(info, services.api, services.context, signal, (after, count) => source.upcoming(after, count, info.chunkSizeBytes))
+    return new UploadSession(info, services.api, services.context, signal, (after, count) =>
+      source.upcoming(after, count, info.chunkSizeBytes),
+    )
   }
   if (fingerprint === null) return open({ kind: 'none' })
   return adoptOrOpen(services, options, open, signal)
@@ -45,7 +53,12 @@ export async function openSession(services: UploadServices, source: UploadSource
  * A session of the same source that was active a moment ago belongs to a run that died (then we go on with it, at once if
  * that is certain, else as soon as it has been silent long enough) or to one that lives (then we start our own).
  */
-async function adoptOrOpen(services: UploadServices, options: UploadOptions, open: (adoption: Adoption) => Promise<UploadSession>, signal: AbortSignal): Promise<UploadSession> {
+async function adoptOrOpen(
+  services: UploadServices,
+  options: UploadOptions,
+  open: (adoption: Adoption) => Promise<UploadSession>,
+  signal: AbortSignal,
+): Promise<UploadSession> {
   let lastActiveMs: number | undefined
   for (;;) {
     try {
@@ -56,14 +69,19 @@ async function adoptOrOpen(services: UploadServices, options: UploadOptions, ope
       const gone = services.owner.isGone(owner)
       if (gone === true) return open({ kind: 'take-over', uploadId })
       if (gone === false || (lastActiveMs !== undefined && activeMs > lastActiveMs)) return open({ kind: 'none' })
-      if (lastActiveMs === undefined) options.onNotice?.(`${owner} was uploading this file here a moment ago; waiting to see whether it still is`)
+      if (lastActiveMs === undefined)
+        options.onNotice?.(`${owner} was uploading this file here a moment ago; waiting to see whether it still is`)
       lastActiveMs = activeMs
       await sleep(services.context.clock, POLL_MS, signal)
     }
   }
 }
 
-function activeData(error: CairnError): { uploadId: Extract<Adoption, { kind: 'take-over' }>['uploadId']; owner: string; activeMs: number } {
+function activeData(error: CairnError): {
+  uploadId: Extract<Adoption, { kind: 'take-over' }>['uploadId']
+  owner: string
+  activeMs: number
+} {
   const { uploadId, owner, activeMs } = (error.data ?? {}) as Record<string, unknown>
   if (typeof uploadId !== 'string' || typeof owner !== 'string' || typeof activeMs !== 'number') {
     throw new CairnError('PROTOCOL_ERROR', 'The master did not say whose the active upload is.')

@@ -50,7 +50,13 @@ export class UploadSession {
   #closed = false
 
   /** @param upcoming the chunks that will follow a given one, as far as the source knows */
-  constructor(info: SessionInfo, api: MasterApi, context: TransferContext, signal: AbortSignal, upcoming: (after: ChunkWish, count: number) => ChunkWish[]) {
+  constructor(
+    info: SessionInfo,
+    api: MasterApi,
+    context: TransferContext,
+    signal: AbortSignal,
+    upcoming: (after: ChunkWish, count: number) => ChunkWish[],
+  ) {
     this.info = info
     this.#api = api
     this.#context = context
@@ -142,7 +148,7 @@ export class UploadSession {
   /** All completed chunks that still have enough copies, by index. */
   async completed(): Promise<Map<number, CompletedChunk>> {
     const out = new Map<number, CompletedChunk>()
-    for (let from: number | null = 0; from !== null; ) {
+    for (let from: number | null = 0; from !== null;) {
       const page: { chunks: CompletedChunk[]; next: number | null } = await this.#api.call('listUploadChunks', {
         params: { uploadId: this.info.uploadId },
         query: { from },
@@ -177,7 +183,11 @@ export class UploadSession {
     this.#keepalive = this.#context.clock.setTimer(KEEPALIVE_MS, () => {
       if (this.#closed) return
       this.#api
-        .call('keepUpload', { params: { uploadId: this.info.uploadId }, body: { writerEpoch: this.info.writerEpoch }, signal: this.#signal })
+        .call('keepUpload', {
+          params: { uploadId: this.info.uploadId },
+          body: { writerEpoch: this.info.writerEpoch },
+          signal: this.#signal,
+        })
         // If the session is lost, the next report says so.
         .catch((error: unknown) => this.#context.log.debug({ error }, 'keepalive failed'))
       this.#keepAlive()

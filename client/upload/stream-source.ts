@@ -106,7 +106,11 @@ export class StreamSource implements UploadSource {
         total += filled
         chunk.add(block, filled)
         if (filled === length) continue
-        if (this.sizeBytes !== null) throw new CairnError('SOURCE_CHANGED', `The stream ended after ${chunk.offset + total} of the ${this.sizeBytes} bytes that were announced.`)
+        if (this.sizeBytes !== null)
+          throw new CairnError(
+            'SOURCE_CHANGED',
+            `The stream ended after ${chunk.offset + total} of the ${this.sizeBytes} bytes that were announced.`,
+          )
         break
       }
       return total
@@ -130,15 +134,16 @@ export class StreamSource implements UploadSource {
 
   async #pull(): Promise<boolean> {
     if (this.#ended) return false
-    const { done, value } = await this.#iterator.next()
-    if (done) this.#ended = true
-    else this.#rest = value
-    return !done
+    const next = await this.#iterator.next()
+    if (next.done) this.#ended = true
+    else this.#rest = next.value
+    return !next.done
   }
 
   async #expectEnd(): Promise<void> {
     while (this.#rest.length === 0 && (await this.#pull()));
-    if (this.#rest.length > 0) throw new CairnError('SOURCE_CHANGED', `The stream has more than the ${this.sizeBytes} bytes that were announced.`)
+    if (this.#rest.length > 0)
+      throw new CairnError('SOURCE_CHANGED', `The stream has more than the ${this.sizeBytes} bytes that were announced.`)
   }
 
   async checkUnchanged(): Promise<void> {}
@@ -182,10 +187,10 @@ class HeldChunk implements ChunkPayload {
     this.#waiting.clear()
   }
 
-  readLeaf(leaf: number): Promise<Uint8Array> {
+  async readLeaf(leaf: number): Promise<Uint8Array> {
     const held = this.#leaves[leaf]
-    if (held) return Promise.resolve(held.block.bytes.subarray(0, held.length))
-    if (this.#failure) return Promise.reject(this.#failure.error)
+    if (held) return held.block.bytes.subarray(0, held.length)
+    if (this.#failure) throw this.#failure.error
     const waiter = this.#waiting.get(leaf) ?? deferred<Uint8Array>()
     this.#waiting.set(leaf, waiter)
     return observed(waiter.promise)

@@ -37,7 +37,12 @@ const COMMIT_RETRY_MS = 1 * SECOND_MS
  * @returns the committed file; from then on it is durable on at least minReplicas servers per chunk
  * @throws on abort the signal's reason, and on any failure its error; a resumable source's session stays open then
  */
-export async function upload(services: UploadServices, source: UploadSource, path: string, options: UploadOptions): Promise<FileInfo> {
+export async function upload(
+  services: UploadServices,
+  source: UploadSource,
+  path: string,
+  options: UploadOptions,
+): Promise<FileInfo> {
   const abort = linkedAbort(options.signal)
   let session: UploadSession | undefined
   try {
@@ -68,7 +73,13 @@ class Upload {
   #doneBytes = 0
   #skippedBytes = 0
 
-  constructor(services: UploadServices, source: UploadSource, session: UploadSession, options: UploadOptions, abort: { readonly signal: AbortSignal; abort(reason: unknown): void }) {
+  constructor(
+    services: UploadServices,
+    source: UploadSource,
+    session: UploadSession,
+    options: UploadOptions,
+    abort: { readonly signal: AbortSignal; abort(reason: unknown): void },
+  ) {
     this.#context = services.context
     this.#source = source
     this.#session = session
@@ -175,6 +186,10 @@ class Upload {
 
   #progress(bytes: number): void {
     this.#doneBytes += bytes
-    this.#options.onProgress?.({ doneBytes: this.#doneBytes, totalBytes: this.#source.sizeBytes, skippedBytes: this.#skippedBytes })
+    this.#options.onProgress?.({
+      doneBytes: this.#doneBytes,
+      totalBytes: this.#source.sizeBytes,
+      skippedBytes: this.#skippedBytes,
+    })
   }
 }

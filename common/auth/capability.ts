@@ -41,8 +41,12 @@ export interface CapabilityCheck<Kind extends Capability['kind']> {
 }
 
 /** @throws `CAPABILITY_INVALID`, `CAPABILITY_EXPIRED` */
-export function openCapability<Kind extends Capability['kind']>(sealed: string | undefined, check: CapabilityCheck<Kind>): Extract<Capability, { kind: Kind }> {
-  const refuse = (why: string): CairnError => new CairnError('CAPABILITY_INVALID', `The chunk capability is not accepted: ${why}. Ask the master for a fresh one.`)
+export function openCapability<Kind extends Capability['kind']>(
+  sealed: string | undefined,
+  check: CapabilityCheck<Kind>,
+): Extract<Capability, { kind: Kind }> {
+  const refuse = (why: string): CairnError =>
+    new CairnError('CAPABILITY_INVALID', `The chunk capability is not accepted: ${why}. Ask the master for a fresh one.`)
   const [payload, keyId, mac, rest] = (sealed ?? '').split('.')
   if (!payload || !keyId || !mac || rest !== undefined) throw refuse('it is missing or malformed')
   const key = check.keys.find((candidate) => candidate.keyId === keyId)

@@ -12,7 +12,9 @@ import { MiB } from '../units.js'
 export const BLOCK_BYTES = MiB
 
 /** The only part used of an interface that TypeScript declares with the DOM, which this code does without. */
-declare const WebAssembly: { readonly Memory: new (size: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer } }
+declare const WebAssembly: {
+  readonly Memory: new (size: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer }
+}
 const WASM_PAGE_BYTES = 65536
 
 /** Exclusive use of one block until {@link Block.release}, which may be called once. */

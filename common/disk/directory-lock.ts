@@ -20,7 +20,11 @@ export function lockDirectory(directory: string): DirectoryLock {
   } catch (error) {
     database.close()
     if (systemCode(error)?.startsWith('SQLITE_BUSY')) {
-      throw new CairnError('DIRECTORY_LOCKED', `${directory} is in use by another running process. Stop that one first, or choose another directory.`, { cause: error })
+      throw new CairnError(
+        'DIRECTORY_LOCKED',
+        `${directory} is in use by another running process. Stop that one first, or choose another directory.`,
+        { cause: error },
+      )
     }
     throw error
   }

@@ -4,7 +4,17 @@
  */
 import path from 'node:path'
 import { CairnError } from '../errors/cairn-error.js'
-import { DISK_ALIGNMENT_BYTES, systemError, type DirectoryEntry, type DirectoryLock, type Disk, type DiskFile, type DiskSpace, type FileStat, type OpenOptions } from './disk.js'
+import {
+  DISK_ALIGNMENT_BYTES,
+  systemError,
+  type DirectoryEntry,
+  type DirectoryLock,
+  type Disk,
+  type DiskFile,
+  type DiskSpace,
+  type FileStat,
+  type OpenOptions,
+} from './disk.js'
 
 interface FileNode {
   readonly kind: 'file'
@@ -78,7 +88,13 @@ export class MemoryDisk implements Disk {
     if (existing?.kind === 'directory') throw systemError('EISDIR', file)
     if (options.mode === 'read' && !existing) throw systemError('ENOENT', file)
     if (options.mode === 'create' && existing) throw systemError('EEXIST', file)
-    const node: FileNode = existing ?? { kind: 'file', content: new Uint8Array(0), sizeBytes: 0, synced: new Uint8Array(0), modifiedMs: this.#now() }
+    const node: FileNode = existing ?? {
+      kind: 'file',
+      content: new Uint8Array(0),
+      sizeBytes: 0,
+      synced: new Uint8Array(0),
+      modifiedMs: this.#now(),
+    }
     directory.entries.set(path.basename(file), node)
     const direct = options.direct === true && this.#options.supportsDirect !== false
     return this.#handle(node, file, direct)
@@ -91,7 +107,8 @@ export class MemoryDisk implements Disk {
       if (generation !== this.#generation) throw systemError('EIO', `${file} was open when the machine crashed`)
     }
     const aligned = (...values: number[]): void => {
-      if (direct && values.some((value) => value % DISK_ALIGNMENT_BYTES !== 0)) throw systemError('EINVAL', `unaligned direct I/O on ${file}`)
+      if (direct && values.some((value) => value % DISK_ALIGNMENT_BYTES !== 0))
+        throw systemError('EINVAL', `unaligned direct I/O on ${file}`)
     }
     return {
       direct,
@@ -140,7 +157,13 @@ export class MemoryDisk implements Disk {
 
   async replaceFile(file: string, content: Uint8Array): Promise<void> {
     await this.fault?.('write', file)
-    const node: FileNode = { kind: 'file', content: content.slice(), sizeBytes: content.length, synced: content.slice(), modifiedMs: this.#now() }
+    const node: FileNode = {
+      kind: 'file',
+      content: content.slice(),
+      sizeBytes: content.length,
+      synced: content.slice(),
+      modifiedMs: this.#now(),
+    }
     this.#directory(path.dirname(file)).entries.set(path.basename(file), node)
     await this.syncDirectory(path.dirname(file))
   }

@@ -3,7 +3,17 @@ import { constants, promises as fs, type Dirent } from 'node:fs'
 import path from 'node:path'
 import { systemCode } from '../errors/cairn-error.js'
 import { lockDirectory } from './directory-lock.js'
-import { systemError, type DirectoryEntry, type DirectoryLock, type Disk, type DiskFile, type DiskSpace, type FileStat, type OpenMode, type OpenOptions } from './disk.js'
+import {
+  systemError,
+  type DirectoryEntry,
+  type DirectoryLock,
+  type Disk,
+  type DiskFile,
+  type DiskSpace,
+  type FileStat,
+  type OpenMode,
+  type OpenOptions,
+} from './disk.js'
 
 const FLAGS: Readonly<Record<OpenMode, number>> = {
   read: constants.O_RDONLY,
@@ -119,7 +129,7 @@ class NodeDiskFile implements DiskFile {
   }
 
   async write(bytes: Uint8Array, position: number): Promise<void> {
-    for (let done = 0; done < bytes.length; ) {
+    for (let done = 0; done < bytes.length;) {
       const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, position + done)
       if (bytesWritten === 0) throw systemError('EIO', 'the file system took no byte of a write')
       done += bytesWritten

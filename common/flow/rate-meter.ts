@@ -32,6 +32,7 @@ export class RateMeter {
 
   #trim(nowMs: number): void {
     const oldest = nowMs - this.#windowMs
-    if (this.#samples[0] && this.#samples[0].atMs < oldest) this.#samples = this.#samples.filter((sample) => sample.atMs >= oldest)
+    if (this.#samples[0] && this.#samples[0].atMs < oldest)
+      this.#samples = this.#samples.filter((sample) => sample.atMs >= oldest)
   }
 }

@@ -23,11 +23,19 @@ export class Metrics {
   }
 
   histogram(definition: MetricDefinition): Histogram {
-    return new Histogram({ ...definition, labelNames: [...(definition.labelNames ?? [])], buckets: LATENCY_BUCKETS_SECONDS, registers: [this.registry] })
+    return new Histogram({
+      ...definition,
+      labelNames: [...(definition.labelNames ?? [])],
+      buckets: LATENCY_BUCKETS_SECONDS,
+      registers: [this.registry],
+    })
   }
 
   /** A gauge that is read when it is scraped. */
-  gauge(definition: MetricDefinition, read: () => number | readonly { readonly labels: Record<string, string>; readonly value: number }[]): Gauge {
+  gauge(
+    definition: MetricDefinition,
+    read: () => number | readonly { readonly labels: Record<string, string>; readonly value: number }[],
+  ): Gauge {
     return new Gauge({
       ...definition,
       labelNames: [...(definition.labelNames ?? [])],

@@ -1,5 +1,5 @@
 /** Logs as JSON lines on stderr, by pino. Synchronous: the last line before a crash is the one that matters. */
-import { destination, pino, stdSerializers } from 'pino'
+import { destination, pino, stdSerializers, stdTimeFunctions } from 'pino'
 import type { Logger } from './logger.js'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
@@ -9,7 +9,7 @@ export function createPinoLogger(options: { readonly level: LogLevel; readonly r
     {
       level: options.level,
       base: { role: options.role, pid: process.pid },
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      timestamp: stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       serializers: { error: stdSerializers.err },
     },

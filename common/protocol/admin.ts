@@ -6,27 +6,48 @@ import { byteCount, checksum64, chunkId, count, jobId, label, pageLimit, path, s
 
 export const serverInfo = z
   .object({
-    id: serverId, state: serverState, zone: label, rack: label, host: label, url: z.string(),
-    usedBytes: byteCount, freeBytes: byteCount, chunks: count, lastHeartbeatMs: timestampMs.nullable(),
+    id: serverId,
+    state: serverState,
+    zone: label,
+    rack: label,
+    host: label,
+    url: z.string(),
+    usedBytes: byteCount,
+    freeBytes: byteCount,
+    chunks: count,
+    lastHeartbeatMs: timestampMs.nullable(),
   })
-  .meta({ id: 'ServerInfo' }) // prettier-ignore
+  .meta({ id: 'ServerInfo' })
 export type ServerInfo = z.infer<typeof serverInfo>
 
 export const SERVER_PAGE_MAX = 1000
 
 export const listServers = endpoint({
-  name: 'listServers', method: 'GET', path: '/v1/servers', scope: 'read', tag: 'cluster', summary: 'Chunkservers by id.',
-  params: z.object({}), query: z.object({ after: serverId.optional(), limit: pageLimit(SERVER_PAGE_MAX, SERVER_PAGE_MAX) }), body: z.undefined(),
+  name: 'listServers',
+  method: 'GET',
+  path: '/v1/servers',
+  scope: 'read',
+  tag: 'cluster',
+  summary: 'Chunkservers by id.',
+  params: z.object({}),
+  query: z.object({ after: serverId.optional(), limit: pageLimit(SERVER_PAGE_MAX, SERVER_PAGE_MAX) }),
+  body: z.undefined(),
   result: z.object({ servers: z.array(serverInfo), next: serverId.nullable() }),
-}) // prettier-ignore
+})
 
 export const jobInfo = z
   .object({
-    id: jobId, kind: z.enum(['delete-prefix', 'rename-prefix', 'copy-prefix']), from: path, to: path.nullable(),
-    state: z.enum(['running', 'done', 'failed']), processed: count, skipped: count,
-    createdMs: timestampMs, error: z.string().nullable(),
+    id: jobId,
+    kind: z.enum(['delete-prefix', 'rename-prefix', 'copy-prefix']),
+    from: path,
+    to: path.nullable(),
+    state: z.enum(['running', 'done', 'failed']),
+    processed: count,
+    skipped: count,
+    createdMs: timestampMs,
+    error: z.string().nullable(),
   })
-  .meta({ id: 'JobInfo' }) // prettier-ignore
+  .meta({ id: 'JobInfo' })
 export type JobInfo = z.infer<typeof jobInfo>
 
 export const repairStatus = z.object({
@@ -54,51 +75,104 @@ export const clusterStatus = z
 export type ClusterStatus = z.infer<typeof clusterStatus>
 
 export const getStatus = endpoint({
-  name: 'getStatus', method: 'GET', path: '/v1/status', scope: 'read', tag: 'cluster', summary: 'Servers, chunk health, repair and jobs at a glance.',
-  params: z.object({}), query: z.object({}), body: z.undefined(), result: clusterStatus,
-}) // prettier-ignore
+  name: 'getStatus',
+  method: 'GET',
+  path: '/v1/status',
+  scope: 'read',
+  tag: 'cluster',
+  summary: 'Servers, chunk health, repair and jobs at a glance.',
+  params: z.object({}),
+  query: z.object({}),
+  body: z.undefined(),
+  result: clusterStatus,
+})
 
 export const getSpace = endpoint({
-  name: 'getSpace', method: 'GET', path: '/v1/space', scope: 'read', tag: 'cluster',
+  name: 'getSpace',
+  method: 'GET',
+  path: '/v1/space',
+  scope: 'read',
+  tag: 'cluster',
   summary: 'Space: what the disks have, and what takes it. The byte counts of chunks are logical, before replication.',
-  params: z.object({}), query: z.object({}), body: z.undefined(),
-  result: z.object({
-    totalBytes: byteCount, usedBytes: byteCount, freeBytes: byteCount,
-    files: count, fileBytes: byteCount,
-    /** Chunk bytes that files, open uploads and trash hold, and those on their way out. */
-    liveBytes: byteCount, openUploadBytes: byteCount, trashBytes: byteCount, garbageBytes: byteCount,
-  }).meta({ id: 'Space' }),
-}) // prettier-ignore
+  params: z.object({}),
+  query: z.object({}),
+  body: z.undefined(),
+  result: z
+    .object({
+      totalBytes: byteCount,
+      usedBytes: byteCount,
+      freeBytes: byteCount,
+      files: count,
+      fileBytes: byteCount,
+      /** Chunk bytes that files, open uploads and trash hold, and those on their way out. */
+      liveBytes: byteCount,
+      openUploadBytes: byteCount,
+      trashBytes: byteCount,
+      garbageBytes: byteCount,
+    })
+    .meta({ id: 'Space' }),
+})
 
 export const getChunk = endpoint({
-  name: 'getChunk', method: 'GET', path: '/v1/chunks/:chunkId', scope: 'read', tag: 'chunks', summary: 'A chunk and every server that has a row for it.',
-  params: z.object({ chunkId }), query: z.object({}), body: z.undefined(),
+  name: 'getChunk',
+  method: 'GET',
+  path: '/v1/chunks/:chunkId',
+  scope: 'read',
+  tag: 'chunks',
+  summary: 'A chunk and every server that has a row for it.',
+  params: z.object({ chunkId }),
+  query: z.object({}),
+  body: z.undefined(),
   result: z.object({
-    id: chunkId, state: z.enum(['allocated', 'live', 'condemned', 'deleting']), sizeBytes: byteCount, root: checksum64.nullable(),
+    id: chunkId,
+    state: z.enum(['allocated', 'live', 'condemned', 'deleting']),
+    sizeBytes: byteCount,
+    root: checksum64.nullable(),
     replicas: z.array(z.object({ serverId, url: z.string(), serverState, state: z.enum(['good', 'corrupt', 'deleting']) })),
     capability: z.string(),
   }),
-}) // prettier-ignore
+})
 
 export const reportBadReplica = endpoint({
-  name: 'reportBadReplica', method: 'POST', path: '/v1/chunks/:chunkId/doubts', scope: 'read', tag: 'chunks',
-  summary: 'A reader doubts a copy. Its server re-checks it from disk; the reader\'s word alone condemns nothing.',
-  params: z.object({ chunkId }), query: z.object({}), body: z.object({ serverId, code: z.string().max(64) }), result: z.object({ queued: z.boolean() }),
-}) // prettier-ignore
+  name: 'reportBadReplica',
+  method: 'POST',
+  path: '/v1/chunks/:chunkId/doubts',
+  scope: 'read',
+  tag: 'chunks',
+  summary: "A reader doubts a copy. Its server re-checks it from disk; the reader's word alone condemns nothing.",
+  params: z.object({ chunkId }),
+  query: z.object({}),
+  body: z.object({ serverId, code: z.string().max(64) }),
+  result: z.object({ queued: z.boolean() }),
+})
 
 export const createJob = endpoint({
-  name: 'createJob', method: 'POST', path: '/v1/jobs', scope: 'write', tag: 'jobs',
-  summary: 'Deletes, renames or copies everything under a prefix, file by file. Not atomic; goes on after a restart of the master.',
-  params: z.object({}), query: z.object({}),
+  name: 'createJob',
+  method: 'POST',
+  path: '/v1/jobs',
+  scope: 'write',
+  tag: 'jobs',
+  summary:
+    'Deletes, renames or copies everything under a prefix, file by file. Not atomic; goes on after a restart of the master.',
+  params: z.object({}),
+  query: z.object({}),
   body: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('delete-prefix'), from: path, purge: z.boolean() }),
     z.object({ kind: z.literal('rename-prefix'), from: path, to: path, overwrite: z.boolean() }),
     z.object({ kind: z.literal('copy-prefix'), from: path, to: path, overwrite: z.boolean() }),
   ]),
   result: jobInfo,
-}) // prettier-ignore
+})
 
 export const getJob = endpoint({
-  name: 'getJob', method: 'GET', path: '/v1/jobs/:jobId', scope: 'read', tag: 'jobs', summary: 'How far a job is.',
-  params: z.object({ jobId }), query: z.object({}), body: z.undefined(), result: jobInfo,
-}) // prettier-ignore
+  name: 'getJob',
+  method: 'GET',
+  path: '/v1/jobs/:jobId',
+  scope: 'read',
+  tag: 'jobs',
+  summary: 'How far a job is.',
+  params: z.object({ jobId }),
+  query: z.object({}),
+  body: z.undefined(),
+  result: jobInfo,
+})

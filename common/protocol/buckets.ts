@@ -22,23 +22,53 @@ export type BucketInfo = z.infer<typeof bucketInfo>
 const bucketParams = z.object({ bucket: z.string() })
 
 export const listBuckets = endpoint({
-  name: 'listBuckets', method: 'GET', path: '/v1/buckets', scope: 'read', tag: 'buckets', summary: 'Buckets by name.',
-  params: z.object({}), query: z.object({ after: z.string().optional(), limit: pageLimit(1000, 1000) }), body: z.undefined(),
+  name: 'listBuckets',
+  method: 'GET',
+  path: '/v1/buckets',
+  scope: 'read',
+  tag: 'buckets',
+  summary: 'Buckets by name.',
+  params: z.object({}),
+  query: z.object({ after: z.string().optional(), limit: pageLimit(1000, 1000) }),
+  body: z.undefined(),
   result: z.object({ buckets: z.array(bucketInfo), next: z.string().nullable() }),
-}) // prettier-ignore
+})
 
 export const getBucket = endpoint({
-  name: 'getBucket', method: 'GET', path: '/v1/buckets/:bucket', scope: 'read', tag: 'buckets', summary: 'A bucket and its policy.',
-  params: bucketParams, query: z.object({}), body: z.undefined(), result: bucketInfo,
-}) // prettier-ignore
+  name: 'getBucket',
+  method: 'GET',
+  path: '/v1/buckets/:bucket',
+  scope: 'read',
+  tag: 'buckets',
+  summary: 'A bucket and its policy.',
+  params: bucketParams,
+  query: z.object({}),
+  body: z.undefined(),
+  result: bucketInfo,
+})
 
 export const putBucket = endpoint({
-  name: 'putBucket', method: 'PUT', path: '/v1/buckets/:bucket', scope: 'write', tag: 'buckets',
+  name: 'putBucket',
+  method: 'PUT',
+  path: '/v1/buckets/:bucket',
+  scope: 'write',
+  tag: 'buckets',
   summary: 'Makes a bucket or changes its policy; what is not named keeps its value. Holds for files written from then on.',
-  params: bucketParams, query: z.object({}), body: bucketPolicy.partial(), result: bucketInfo,
-}) // prettier-ignore
+  params: bucketParams,
+  query: z.object({}),
+  body: bucketPolicy.partial(),
+  result: bucketInfo,
+})
 
 export const deleteBucket = endpoint({
-  name: 'deleteBucket', method: 'DELETE', path: '/v1/buckets/:bucket', scope: 'write', tag: 'buckets', summary: 'Removes an empty bucket.',
-  params: bucketParams, query: z.object({}), body: z.undefined(), result: z.object({ name: z.string() }),
-}) // prettier-ignore
+  name: 'deleteBucket',
+  method: 'DELETE',
+  path: '/v1/buckets/:bucket',
+  scope: 'write',
+  tag: 'buckets',
+  summary: 'Removes an empty bucket.',
+  params: bucketParams,
+  query: z.object({}),
+  body: z.undefined(),
+  result: z.object({ name: z.string() }),
+})

@@ -2,7 +2,19 @@
 import { z } from 'zod'
 import { receipt } from './chunk-data.js'
 import { endpoint } from './endpoint.js'
-import { byteCount, checksum64, chunkId, clusterId, count, diskId, label, serverId, taskId, timestampMs, uploadId } from './schemas.js'
+import {
+  byteCount,
+  checksum64,
+  chunkId,
+  clusterId,
+  count,
+  diskId,
+  label,
+  serverId,
+  taskId,
+  timestampMs,
+  uploadId,
+} from './schemas.js'
 
 export const PROTOCOL_VERSION = 1
 
@@ -51,11 +63,18 @@ export const clusterSettings = z.object({
 export type ClusterSettings = z.infer<typeof clusterSettings>
 
 export const registerServer = endpoint({
-  name: 'registerServer', method: 'POST', path: '/v1/servers/register', scope: 'server', tag: 'cluster',
+  name: 'registerServer',
+  method: 'POST',
+  path: '/v1/servers/register',
+  scope: 'server',
+  tag: 'cluster',
   summary: 'A chunkserver joins, or comes back after a restart.',
-  params: z.object({}), query: z.object({}), body: registerBody,
+  params: z.object({}),
+  query: z.object({}),
+  body: registerBody,
   result: z.object({
-    serverId, clusterId,
+    serverId,
+    clusterId,
     /** Counts the starts of this server's process; write capabilities are bound to it. */
     incarnation: z.number().int().min(1),
     receiptKey: signingKey,
@@ -64,7 +83,7 @@ export const registerServer = endpoint({
     metadata: metadataPosition,
     settings: clusterSettings,
   }),
-}) // prettier-ignore
+})
 export type RegisterResult = z.infer<typeof registerServer.result>
 
 const storedCopy = { chunkId, diskId, lengthBytes: byteCount, root: checksum64 }
@@ -83,7 +102,15 @@ export const CHANGES_PER_HEARTBEAT_MAX = 2000
 export const SHARD_COUNT = 256
 
 /** Count and combined hash of the copies in a shard, as of a store sequence. */
-export const shardDigest = z.object({ shard: z.number().int().min(0).max(SHARD_COUNT - 1), count, hash: checksum64 })
+export const shardDigest = z.object({
+  shard: z
+    .number()
+    .int()
+    .min(0)
+    .max(SHARD_COUNT - 1),
+  count,
+  hash: checksum64,
+})
 export type ShardDigest = z.infer<typeof shardDigest>
 
 export const taskResult = z.discriminatedUnion('kind', [
@@ -95,13 +122,34 @@ export type TaskResult = z.infer<typeof taskResult>
 /** What a chunkserver is asked to do. Each may arrive twice, or late: the guards are in the command. */
 export const command = z.discriminatedUnion('kind', [
   /** Read a chunk, verifying it, and send it to another server along the ordinary write path. */
-  z.object({ kind: z.literal('replicate'), taskId, chunkId, target: z.object({ serverId, url: z.string() }), capability: z.string() }),
+  z.object({
+    kind: z.literal('replicate'),
+    taskId,
+    chunkId,
+    target: z.object({ serverId, url: z.string() }),
+    capability: z.string(),
+  }),
   /** Move chunk files to quarantine. Refused by another incarnation, for an older metadata position, or when expired. */
-  z.object({ kind: z.literal('delete'), chunkIds: z.array(chunkId), incarnation: count, metadata: metadataPosition, expiresMs: timestampMs }),
+  z.object({
+    kind: z.literal('delete'),
+    chunkIds: z.array(chunkId),
+    incarnation: count,
+    metadata: metadataPosition,
+    expiresMs: timestampMs,
+  }),
   /** Check copies from disk, leaf by leaf, and report what is bad. */
   z.object({ kind: z.literal('verify'), chunkIds: z.array(chunkId) }),
   /** Send the list of copies in these shards. */
-  z.object({ kind: z.literal('report'), shards: z.array(z.number().int().min(0).max(SHARD_COUNT - 1)) }),
+  z.object({
+    kind: z.literal('report'),
+    shards: z.array(
+      z
+        .number()
+        .int()
+        .min(0)
+        .max(SHARD_COUNT - 1),
+    ),
+  }),
 ])
 export type Command = z.infer<typeof command>
 
@@ -118,23 +166,46 @@ const heartbeatBody = z.object({
 export type HeartbeatBody = z.infer<typeof heartbeatBody>
 
 export const heartbeat = endpoint({
-  name: 'heartbeat', method: 'POST', path: '/v1/servers/:serverId/heartbeat', scope: 'server', tag: 'cluster',
+  name: 'heartbeat',
+  method: 'POST',
+  path: '/v1/servers/:serverId/heartbeat',
+  scope: 'server',
+  tag: 'cluster',
   summary: 'Alive; load, space, changes and finished tasks. The answer carries commands.',
-  params: z.object({ serverId }), query: z.object({}), body: heartbeatBody,
+  params: z.object({ serverId }),
+  query: z.object({}),
+  body: heartbeatBody,
   result: z.object({
-    masterTimeMs: timestampMs, metadata: metadataPosition, settings: clusterSettings, capabilityKeys: z.array(signingKey),
+    masterTimeMs: timestampMs,
+    metadata: metadataPosition,
+    settings: clusterSettings,
+    capabilityKeys: z.array(signingKey),
     commands: z.array(command),
   }),
-}) // prettier-ignore
+})
 export type HeartbeatResult = z.infer<typeof heartbeat.result>
 
 export const reportShard = endpoint({
-  name: 'reportShard', method: 'POST', path: '/v1/servers/:serverId/report', scope: 'server', tag: 'cluster',
+  name: 'reportShard',
+  method: 'POST',
+  path: '/v1/servers/:serverId/report',
+  scope: 'server',
+  tag: 'cluster',
   summary: 'All copies in one shard, as of a store sequence.',
-  params: z.object({ serverId }), query: z.object({}),
-  body: z.object({ incarnation: count, shard: z.number().int().min(0).max(SHARD_COUNT - 1), asOfSequence: count, copies: z.array(z.object(storedCopy)) }),
+  params: z.object({ serverId }),
+  query: z.object({}),
+  body: z.object({
+    incarnation: count,
+    shard: z
+      .number()
+      .int()
+      .min(0)
+      .max(SHARD_COUNT - 1),
+    asOfSequence: count,
+    copies: z.array(z.object(storedCopy)),
+  }),
   result: z.object({ added: count, removed: count }),
-}) // prettier-ignore
+})
 
 /** Kept for readers of footers: which upload a chunk came from. */
 export const chunkOrigin = z.object({ uploadId, chunkIndex: count })

@@ -22,7 +22,11 @@ export const entityTag = (file: { readonly generation: number; readonly checksum
 /** The generation that an entity tag (`"3-af…"`, `"3"` or `3`) names. @throws `INVALID_ARGUMENT` */
 export function generationOfTag(tag: string): number {
   const match = /^(?:W\/)?"?(\d{1,15})(?:-[0-9a-f]{16})?"?$/.exec(tag.trim())
-  if (!match) throw new CairnError('INVALID_ARGUMENT', `"${tag}" is not an entity tag of a file. It looks like "3" or "3-<checksum>", as stat and the ETag header give it.`)
+  if (!match)
+    throw new CairnError(
+      'INVALID_ARGUMENT',
+      `"${tag}" is not an entity tag of a file. It looks like "3" or "3-<checksum>", as stat and the ETag header give it.`,
+    )
   return Number(match[1])
 }
 
@@ -49,10 +53,16 @@ export function preconditionHeaders(condition: Precondition): Headers {
 /** @param current the generation now at the path, undefined when nothing is there. @throws `ALREADY_EXISTS`, `PRECONDITION_FAILED` */
 export function checkPrecondition(condition: Precondition, path: string, current: number | undefined): void {
   if (condition.kind === 'absent' && current !== undefined) {
-    throw new CairnError('ALREADY_EXISTS', `${path} exists (generation ${current}). Use another path, or drop the condition to replace it.`)
+    throw new CairnError(
+      'ALREADY_EXISTS',
+      `${path} exists (generation ${current}). Use another path, or drop the condition to replace it.`,
+    )
   }
   if (condition.kind === 'generation' && current !== condition.generation) {
     const now = current === undefined ? 'does not exist' : `is at generation ${current}`
-    throw new CairnError('PRECONDITION_FAILED', `${path} ${now}, not at generation ${condition.generation}. Read it again and decide anew.`)
+    throw new CairnError(
+      'PRECONDITION_FAILED',
+      `${path} ${now}, not at generation ${condition.generation}. Read it again and decide anew.`,
+    )
   }
 }

@@ -28,7 +28,8 @@ export const label = z.string().max(255)
 export const path = z.string().min(1).max(4096)
 
 /** A page size in a query string. */
-export const pageLimit = (max: number, fallback: number): z.ZodType<number, unknown> => z.coerce.number().int().min(1).max(max).default(fallback) as z.ZodType<number, unknown>
+export const pageLimit = (max: number, fallback: number): z.ZodType<number, unknown> =>
+  z.coerce.number().int().min(1).max(max).default(fallback)
 /** A flag in a query string: `?purge=true`. */
 export const queryFlag = z
   .enum(['true', 'false'])

@@ -5,7 +5,19 @@ import { receipt } from './chunk-data.js'
 import { endpoint } from './endpoint.js'
 import { fileInfo } from './files.js'
 import { precondition } from './precondition.js'
-import { byteCount, checksum64, chunkId, count, fileChecksum, label, pageLimit, path, serverId, timestampMs, uploadId } from './schemas.js'
+import {
+  byteCount,
+  checksum64,
+  chunkId,
+  count,
+  fileChecksum,
+  label,
+  pageLimit,
+  path,
+  serverId,
+  timestampMs,
+  uploadId,
+} from './schemas.js'
 
 const uploadParams = z.object({ uploadId })
 /** Rises when a client takes over a session; a request with an older one is refused with `UPLOAD_SUPERSEDED`. */
@@ -24,9 +36,15 @@ export const adoption = z.discriminatedUnion('kind', [
 export type Adoption = z.infer<typeof adoption>
 
 export const openUpload = endpoint({
-  name: 'openUpload', method: 'POST', path: '/v1/uploads', scope: 'write', tag: 'uploads', conditional: true,
+  name: 'openUpload',
+  method: 'POST',
+  path: '/v1/uploads',
+  scope: 'write',
+  tag: 'uploads',
+  conditional: true,
   summary: 'Opens an upload session for a path, or takes up an interrupted one.',
-  params: z.object({}), query: z.object({}),
+  params: z.object({}),
+  query: z.object({}),
   body: z.object({
     path,
     /** Null when it is not known beforehand. */
@@ -42,95 +60,161 @@ export const openUpload = endpoint({
   }),
   result: z
     .object({
-      uploadId, path, writerEpoch, chunkSizeBytes: byteCount, replicas: z.number().int(), minReplicas: z.number().int(),
+      uploadId,
+      path,
+      writerEpoch,
+      chunkSizeBytes: byteCount,
+      replicas: z.number().int(),
+      minReplicas: z.number().int(),
       /** Whether an earlier session goes on; then its completed chunks can be listed. */
       resumed: z.boolean(),
     })
     .meta({ id: 'UploadSession' }),
-}) // prettier-ignore
+})
 
 export const uploadInfo = z
   .object({
-    uploadId, path, owner: label, sizeBytes: byteCount.nullable(), uploadedBytes: byteCount, writerEpoch,
-    createdMs: timestampMs, activeMs: timestampMs, expiresMs: timestampMs,
+    uploadId,
+    path,
+    owner: label,
+    sizeBytes: byteCount.nullable(),
+    uploadedBytes: byteCount,
+    writerEpoch,
+    createdMs: timestampMs,
+    activeMs: timestampMs,
+    expiresMs: timestampMs,
   })
-  .meta({ id: 'UploadInfo' }) // prettier-ignore
+  .meta({ id: 'UploadInfo' })
 
 export const listUploads = endpoint({
-  name: 'listUploads', method: 'GET', path: '/v1/uploads', scope: 'read', tag: 'uploads',
+  name: 'listUploads',
+  method: 'GET',
+  path: '/v1/uploads',
+  scope: 'read',
+  tag: 'uploads',
   summary: 'Open upload sessions, oldest id first.',
-  params: z.object({}), query: z.object({ after: uploadId.optional(), limit: pageLimit(1000, 100) }), body: z.undefined(),
+  params: z.object({}),
+  query: z.object({ after: uploadId.optional(), limit: pageLimit(1000, 100) }),
+  body: z.undefined(),
   result: z.object({ uploads: z.array(uploadInfo), next: uploadId.nullable() }),
-}) // prettier-ignore
+})
 
 export const completedChunk = z.object({ index: count, chunkId, offset: byteCount, lengthBytes: byteCount, root: checksum64 })
 export type CompletedChunk = z.infer<typeof completedChunk>
 
 export const listUploadChunks = endpoint({
-  name: 'listUploadChunks', method: 'GET', path: '/v1/uploads/:uploadId/chunks', scope: 'read', tag: 'uploads',
+  name: 'listUploadChunks',
+  method: 'GET',
+  path: '/v1/uploads/:uploadId/chunks',
+  scope: 'read',
+  tag: 'uploads',
   summary: 'The completed chunks of an open session that still have enough live copies, by index.',
-  params: uploadParams, query: z.object({ from: z.coerce.number().int().min(0).default(0), limit: pageLimit(1000, 1000) }), body: z.undefined(),
+  params: uploadParams,
+  query: z.object({ from: z.coerce.number().int().min(0).default(0), limit: pageLimit(1000, 1000) }),
+  body: z.undefined(),
   result: z.object({ chunks: z.array(completedChunk), next: count.nullable() }),
-}) // prettier-ignore
+})
 
 export const ALLOCATION_BATCH_MAX = 256
 
 export const chunkTarget = z.object({ serverId, url: z.string(), zone: label })
 export const allocatedChunk = z.object({
-  index: count, chunkId,
+  index: count,
+  chunkId,
   /** Best order for the chain as the master sees it; the client may choose another. */
   targets: z.array(chunkTarget),
   capability: z.string(),
-}) // prettier-ignore
+})
 export type AllocatedChunk = z.infer<typeof allocatedChunk>
 
 export const allocateChunks = endpoint({
-  name: 'allocateChunks', method: 'POST', path: '/v1/uploads/:uploadId/allocations', scope: 'write', tag: 'uploads',
-  summary: 'Ids, targets and write capabilities for chunks; or, with the id of a chunk whose chain broke, further targets for it.',
-  params: uploadParams, query: z.object({}),
+  name: 'allocateChunks',
+  method: 'POST',
+  path: '/v1/uploads/:uploadId/allocations',
+  scope: 'write',
+  tag: 'uploads',
+  summary:
+    'Ids, targets and write capabilities for chunks; or, with the id of a chunk whose chain broke, further targets for it.',
+  params: uploadParams,
+  query: z.object({}),
   body: z.object({
     writerEpoch,
-    chunks: z.array(z.object({
-      index: count, lengthBytes: byteCount,
-      /** A chunk that already has copies on `have` and needs more. */
-      chunkId: chunkId.optional(), have: z.array(serverId).max(16).optional(),
-    })).min(1).max(ALLOCATION_BATCH_MAX),
+    chunks: z
+      .array(
+        z.object({
+          index: count,
+          lengthBytes: byteCount,
+          /** A chunk that already has copies on `have` and needs more. */
+          chunkId: chunkId.optional(),
+          have: z.array(serverId).max(16).optional(),
+        }),
+      )
+      .min(1)
+      .max(ALLOCATION_BATCH_MAX),
     /** Servers that failed this client just now. */
     avoid: z.array(serverId).max(1000).default([]),
     /** Where the client is, so that the first hop is near. */
     zone: label.optional(),
   }),
   result: z.object({ chunks: z.array(allocatedChunk) }),
-}) // prettier-ignore
+})
 
 export const REPORT_BATCH_MAX = 256
 
 export const reportChunks = endpoint({
-  name: 'reportChunks', method: 'POST', path: '/v1/uploads/:uploadId/chunks', scope: 'write', tag: 'uploads',
+  name: 'reportChunks',
+  method: 'POST',
+  path: '/v1/uploads/:uploadId/chunks',
+  scope: 'write',
+  tag: 'uploads',
   summary: 'Completed chunks with the receipts of the servers that hold them. They enter the draft manifest at once.',
-  params: uploadParams, query: z.object({}),
+  params: uploadParams,
+  query: z.object({}),
   body: z.object({
     writerEpoch,
-    chunks: z.array(completedChunk.extend({ receipts: z.array(receipt).min(1).max(16) })).min(1).max(REPORT_BATCH_MAX),
+    chunks: z
+      .array(completedChunk.extend({ receipts: z.array(receipt).min(1).max(16) }))
+      .min(1)
+      .max(REPORT_BATCH_MAX),
   }),
   result: z.object({ accepted: count }),
-}) // prettier-ignore
+})
 
 export const keepUpload = endpoint({
-  name: 'keepUpload', method: 'POST', path: '/v1/uploads/:uploadId/keepalive', scope: 'write', tag: 'uploads',
+  name: 'keepUpload',
+  method: 'POST',
+  path: '/v1/uploads/:uploadId/keepalive',
+  scope: 'write',
+  tag: 'uploads',
   summary: 'Says that the writer is alive, so that nobody takes the session over.',
-  params: uploadParams, query: z.object({}), body: z.object({ writerEpoch }), result: z.object({ expiresMs: timestampMs }),
-}) // prettier-ignore
+  params: uploadParams,
+  query: z.object({}),
+  body: z.object({ writerEpoch }),
+  result: z.object({ expiresMs: timestampMs }),
+})
 
 export const commitUpload = endpoint({
-  name: 'commitUpload', method: 'POST', path: '/v1/uploads/:uploadId/commit', scope: 'write', tag: 'uploads',
+  name: 'commitUpload',
+  method: 'POST',
+  path: '/v1/uploads/:uploadId/commit',
+  scope: 'write',
+  tag: 'uploads',
   summary: 'Makes the file visible, whole, in one transaction. Size, count and checksum must match the reported chunks.',
-  params: uploadParams, query: z.object({}),
-  body: z.object({ writerEpoch, sizeBytes: byteCount, chunkCount: count, checksum: fileChecksum }), result: fileInfo,
-}) // prettier-ignore
+  params: uploadParams,
+  query: z.object({}),
+  body: z.object({ writerEpoch, sizeBytes: byteCount, chunkCount: count, checksum: fileChecksum }),
+  result: fileInfo,
+})
 
 export const abortUpload = endpoint({
-  name: 'abortUpload', method: 'DELETE', path: '/v1/uploads/:uploadId', scope: 'write', tag: 'uploads',
+  name: 'abortUpload',
+  method: 'DELETE',
+  path: '/v1/uploads/:uploadId',
+  scope: 'write',
+  tag: 'uploads',
   summary: 'Drops an open session and its chunks. Of a committed one nothing is touched.',
-  params: uploadParams, query: z.object({}), body: z.undefined(), result: z.object({ uploadId }),
-}) // prettier-ignore
+  params: uploadParams,
+  query: z.object({}),
+  body: z.undefined(),
+  result: z.object({ uploadId }),
+})

@@ -19,7 +19,12 @@ export interface EndpointCall<Params, Query, Body> {
 }
 
 /** @throws the error that the server answered, or what {@link Transport.call} throws, or `PROTOCOL_ERROR` */
-export async function callEndpoint<P, Q, B, R>(transport: Transport, baseUrl: string, endpoint: Endpoint<P, Q, B, R>, call: EndpointCall<P, Q, B>): Promise<R> {
+export async function callEndpoint<P, Q, B, R>(
+  transport: Transport,
+  baseUrl: string,
+  endpoint: Endpoint<P, Q, B, R>,
+  call: EndpointCall<P, Q, B>,
+): Promise<R> {
   const url = baseUrl + buildPath(endpoint.path, call.params as Record<string, string>) + buildQuery(call.query)
   const body = call.body === undefined ? undefined : new TextEncoder().encode(JSON.stringify(call.body))
   const headers: Headers = {
@@ -42,7 +47,10 @@ export async function callEndpoint<P, Q, B, R>(transport: Transport, baseUrl: st
   const result = endpoint.result.safeParse(json)
   if (!result.success) {
     const issue = result.error.issues[0]
-    throw new CairnError('PROTOCOL_ERROR', `${url} answered in a shape unknown here (${issue?.path.join('.')}: ${issue?.message}). Are both sides of one version?`)
+    throw new CairnError(
+      'PROTOCOL_ERROR',
+      `${url} answered in a shape unknown here (${issue?.path.join('.')}: ${issue?.message}). Are both sides of one version?`,
+    )
   }
   return result.data
 }
@@ -53,7 +61,10 @@ function parseJson(response: CallResponse, url: string): unknown {
   try {
     return JSON.parse(text) as unknown
   } catch {
-    throw new CairnError('PROTOCOL_ERROR', `${url} answered ${response.status} with something other than JSON. Is this the address of a Cairn server?`)
+    throw new CairnError(
+      'PROTOCOL_ERROR',
+      `${url} answered ${response.status} with something other than JSON. Is this the address of a Cairn server?`,
+    )
   }
 }
 

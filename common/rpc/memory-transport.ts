@@ -60,7 +60,8 @@ export class MemoryNetwork {
   }
 }
 
-const connectionFailed = (why: string): CairnError => new CairnError('CONNECTION_FAILED', `The connection failed: ${why}.`, { data: { systemCode: 'ECONNREFUSED' } })
+const connectionFailed = (why: string): CairnError =>
+  new CairnError('CONNECTION_FAILED', `The connection failed: ${why}.`, { data: { systemCode: 'ECONNREFUSED' } })
 
 export class MemoryTransport implements Transport {
   readonly #network: MemoryNetwork
@@ -132,7 +133,9 @@ class MemoryExchange implements Exchange {
     request.signal?.addEventListener('abort', this.#onAbort, { once: true })
     if (request.signal?.aborted) this.destroy(request.signal.reason as Error)
     this.#expectProgress()
-    this.#deliver(this.from, this.to, () => (service ? void this.#serve(service) : this.destroy(connectionFailed(`nobody listens at ${request.url}`))))
+    this.#deliver(this.from, this.to, () =>
+      service ? void this.#serve(service) : this.destroy(connectionFailed(`nobody listens at ${request.url}`)),
+    )
   }
 
   async write(bytes: Uint8Array): Promise<void> {
@@ -183,7 +186,9 @@ class MemoryExchange implements Exchange {
     const theirTurn = this.#writing > 0 || this.#unsent === 0 || this.#request.expectContinue === true
     if (!theirTurn) return
     const ms = this.#request.stallTimeoutMs
-    this.#stall = this.#network.clock.setTimer(ms, () => this.destroy(new CairnError('TIMEOUT', `${this.#request.url} made no progress for ${ms} ms.`)))
+    this.#stall = this.#network.clock.setTimer(ms, () =>
+      this.destroy(new CairnError('TIMEOUT', `${this.#request.url} made no progress for ${ms} ms.`)),
+    )
   }
 
   async #serve(service: Service): Promise<void> {

@@ -39,7 +39,10 @@ export interface EndpointInput<Params, Query, Body> {
   readonly body: Body
 }
 
-export type EndpointHandler<E> = E extends Endpoint<infer P, infer Q, infer B, infer R> ? (input: EndpointInput<P, Q, B>, context: RequestContext) => Promise<R> : never
+export type EndpointHandler<E> =
+  E extends Endpoint<infer P, infer Q, infer B, infer R>
+    ? (input: EndpointInput<P, Q, B>, context: RequestContext) => Promise<R>
+    : never
 
 /** An endpoint and its handler, their types forgotten: the schemas guard them at run time. */
 export interface Route {
@@ -48,8 +51,14 @@ export interface Route {
 }
 
 /** A handler for each endpoint of a table; the compiler sees to it that none is missing. */
-export function bindRoutes<T extends Readonly<Record<string, unknown>>>(table: T, handlers: { [K in keyof T]: EndpointHandler<T[K]> }): Route[] {
-  return Object.keys(table).map((name) => ({ endpoint: table[name] as Endpoint, handler: handlers[name] as unknown as Route['handler'] }))
+export function bindRoutes<T extends Readonly<Record<string, unknown>>>(
+  table: T,
+  handlers: { [K in keyof T]: EndpointHandler<T[K]> },
+): Route[] {
+  return Object.keys(table).map((name) => ({
+    endpoint: table[name] as Endpoint,
+    handler: handlers[name] as unknown as Route['handler'],
+  }))
 }
 
 export interface RouteServices {
@@ -97,7 +106,14 @@ export async function runRoute(route: Route, raw: RawRequest, services: RouteSer
       body: parse(route.endpoint.body, raw.body, 'body'),
     }
     const precondition = route.endpoint.conditional ? preconditionFromHeaders(raw.headers) : NO_PRECONDITION
-    const context: RequestContext = { requestId, principal, precondition, headers: raw.headers, log, setHeader: (name, value) => (headers[name] = value) }
+    const context: RequestContext = {
+      requestId,
+      principal,
+      precondition,
+      headers: raw.headers,
+      log,
+      setHeader: (name, value) => (headers[name] = value),
+    }
     return finish(200, await route.handler(input as EndpointInput<never, never, never>, context))
   } catch (error) {
     const known = toCairnError(error)
@@ -137,7 +153,11 @@ export function routeHandler(routes: readonly Route[], services: RouteServices):
       if (route.endpoint.method !== request.method) continue
       const params = match(request.path)
       if (!params) continue
-      const answer = await runRoute(route, { params, query: Object.fromEntries(request.query), headers: request.headers, body: await readJson(request) }, services)
+      const answer = await runRoute(
+        route,
+        { params, query: Object.fromEntries(request.query), headers: request.headers, body: await readJson(request) },
+        services,
+      )
       return toResponse(answer)
     }
     throw new CairnError('ROUTE_NOT_FOUND', `${request.method} ${request.path} is no address of this server.`)
@@ -146,7 +166,11 @@ export function routeHandler(routes: readonly Route[], services: RouteServices):
 
 async function readJson(request: IncomingRequest): Promise<unknown> {
   if (request.contentLength === 0) return undefined
-  if (request.contentLength > JSON_BODY_BYTES_MAX) throw new CairnError('PAYLOAD_TOO_LARGE', `The body has ${request.contentLength} bytes, at most ${JSON_BODY_BYTES_MAX} are taken here.`)
+  if (request.contentLength > JSON_BODY_BYTES_MAX)
+    throw new CairnError(
+      'PAYLOAD_TOO_LARGE',
+      `The body has ${request.contentLength} bytes, at most ${JSON_BODY_BYTES_MAX} are taken here.`,
+    )
   const text = new TextDecoder().decode(await readAll(request.body, request.contentLength))
   try {
     return JSON.parse(text) as unknown

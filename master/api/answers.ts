@@ -32,18 +32,29 @@ export async function statusAnswer(master: Master): Promise<ClusterStatus> {
   const { context, cluster, repairer, collector } = master
   const health = await context.store.chunkHealth({})
   const repair = repairer.figures()
-  const all = cluster.views.all().map(serverInfo).sort((one, other) => (one.id < other.id ? -1 : 1))
+  const all = cluster.views
+    .all()
+    .map(serverInfo)
+    .sort((one, other) => (one.id < other.id ? -1 : 1))
   const servers = all.slice(0, SERVER_PAGE_MAX)
   const brakes = [repair.brake, collector.brake()].filter((brake) => brake !== null)
   return {
     servers,
     nextServer: all.length > servers.length ? (servers.at(-1)?.id ?? null) : null,
-    chunks: { total: health.total, healthy: health.healthy, underReplicated: health.underReplicated, unavailable: health.unavailable },
+    chunks: {
+      total: health.total,
+      healthy: health.healthy,
+      underReplicated: health.underReplicated,
+      unavailable: health.unavailable,
+    },
     repair: {
       queued: Math.max(0, health.repairable - repair.active),
       active: repair.active,
       bytesPerSecond: repair.bytesPerSecond,
-      etaSeconds: health.repairableBytes > 0 && repair.bytesPerSecond > 0 ? Math.ceil(health.repairableBytes / repair.bytesPerSecond) : null,
+      etaSeconds:
+        health.repairableBytes > 0 && repair.bytesPerSecond > 0
+          ? Math.ceil(health.repairableBytes / repair.bytesPerSecond)
+          : null,
       brake: brakes.length > 0 ? brakes.join('; ') : null,
     },
     jobs: await context.store.listJobs({ limit: RECENT_JOBS }),
@@ -64,7 +75,11 @@ export interface ManifestPage {
   readonly next: number | null
 }
 
-export async function manifestPage(master: Master, manifestId: string, query: { from: number; limit: number; capabilities: boolean }): Promise<ManifestPage> {
+export async function manifestPage(
+  master: Master,
+  manifestId: string,
+  query: { from: number; limit: number; capabilities: boolean },
+): Promise<ManifestPage> {
   const { context, cluster } = master
   const rows = await context.store.listManifestChunks({ manifestId, from: query.from, limit: query.limit })
   const servers = new Map<number, ServerAddress>()
@@ -92,8 +107,18 @@ function address(view: ServerView): ServerAddress {
   return { id, url, zone, rack, host, load: view.load.reads + view.load.writes }
 }
 
-const CHUNK_STATES = { [ChunkState.allocated]: 'allocated', [ChunkState.live]: 'live', [ChunkState.condemned]: 'condemned', [ChunkState.deleting]: 'deleting' } as const
-const REPLICA_STATES = { [ReplicaState.good]: 'good', [ReplicaState.corrupt]: 'corrupt', [ReplicaState.deleting]: 'deleting', [ReplicaState.orphan]: 'good' } as const
+const CHUNK_STATES = {
+  [ChunkState.allocated]: 'allocated',
+  [ChunkState.live]: 'live',
+  [ChunkState.condemned]: 'condemned',
+  [ChunkState.deleting]: 'deleting',
+} as const
+const REPLICA_STATES = {
+  [ReplicaState.good]: 'good',
+  [ReplicaState.corrupt]: 'corrupt',
+  [ReplicaState.deleting]: 'deleting',
+  [ReplicaState.orphan]: 'good',
+} as const
 
 export function chunkAnswer(master: Master, id: ChunkId, chunk: ChunkFacts) {
   const replicas = chunk.replicas.flatMap(({ serverNo, state }) => {

@@ -17,7 +17,10 @@ export function masterApp(master: Master): Express {
   app.use(express.json({ limit: JSON_BODY_BYTES_MAX, strict: false }))
   mountRoutes(app, masterRoutes(master), master)
   app.use((request) => {
-    throw new CairnError('ROUTE_NOT_FOUND', `${request.method} ${request.path} is no address of this server. GET /v1/openapi.json lists them; file contents are at the gateway.`)
+    throw new CairnError(
+      'ROUTE_NOT_FOUND',
+      `${request.method} ${request.path} is no address of this server. GET /v1/openapi.json lists them; file contents are at the gateway.`,
+    )
   })
   app.use(answerError)
   return app
@@ -76,8 +79,15 @@ function asCairnError(error: unknown): CairnError {
   if (isCairnError(error)) return error
   const { type, status } = error as { type?: unknown; status?: unknown }
   if (type === 'entity.parse.failed') return new CairnError('INVALID_ARGUMENT', 'The body is not valid JSON.', { cause: error })
-  if (type === 'entity.too.large') return new CairnError('PAYLOAD_TOO_LARGE', `The body has over ${JSON_BODY_BYTES_MAX} bytes. File contents go to the gateway.`, { cause: error })
-  if (error instanceof URIError) return new CairnError('INVALID_PATH', 'The address has a malformed percent escape.', { cause: error })
-  if (typeof status === 'number' && status >= 400 && status < 500) return new CairnError('INVALID_ARGUMENT', toCairnError(error).message, { cause: error })
+  if (type === 'entity.too.large')
+    return new CairnError(
+      'PAYLOAD_TOO_LARGE',
+      `The body has over ${JSON_BODY_BYTES_MAX} bytes. File contents go to the gateway.`,
+      { cause: error },
+    )
+  if (error instanceof URIError)
+    return new CairnError('INVALID_PATH', 'The address has a malformed percent escape.', { cause: error })
+  if (typeof status === 'number' && status >= 400 && status < 500)
+    return new CairnError('INVALID_ARGUMENT', toCairnError(error).message, { cause: error })
   return toCairnError(error)
 }

@@ -17,13 +17,21 @@ const errorBody = z
   })
   .meta({ id: 'Error' })
 
-const isEmpty = (schema: z.ZodType): boolean => schema instanceof z.ZodUndefined || (schema instanceof z.ZodObject && Object.keys(schema.shape).length === 0)
+const isEmpty = (schema: z.ZodType): boolean =>
+  schema instanceof z.ZodUndefined || (schema instanceof z.ZodObject && Object.keys(schema.shape).length === 0)
 
 function routeConfig(endpoint: Endpoint): RouteConfig {
   const headers = z.object({
-    'x-request-id': z.string().max(128).optional().describe('Repeating a change with the same id does it once; the result is kept for 24 hours.'),
+    'x-request-id': z
+      .string()
+      .max(128)
+      .optional()
+      .describe('Repeating a change with the same id does it once; the result is kept for 24 hours.'),
     ...(endpoint.conditional
-      ? { 'if-match': z.string().optional().describe('Generation or ETag that the file must have.'), 'if-none-match': z.string().optional().describe('"*": nothing may exist yet.') }
+      ? {
+          'if-match': z.string().optional().describe('Generation or ETag that the file must have.'),
+          'if-none-match': z.string().optional().describe('"*": nothing may exist yet.'),
+        }
       : {}),
   })
   return {
@@ -41,7 +49,10 @@ function routeConfig(endpoint: Endpoint): RouteConfig {
     },
     responses: {
       200: { description: 'Done', content: { 'application/json': { schema: endpoint.result } } },
-      default: { description: 'Any error, in the one shape; docs/errors.md lists the codes', content: { 'application/json': { schema: errorBody } } },
+      default: {
+        description: 'Any error, in the one shape; docs/errors.md lists the codes',
+        content: { 'application/json': { schema: errorBody } },
+      },
     },
   }
 }
@@ -49,13 +60,14 @@ function routeConfig(endpoint: Endpoint): RouteConfig {
 export function openApiDocument(version: string): object {
   const registry = new OpenAPIRegistry()
   registry.registerComponent('securitySchemes', 'token', { type: 'http', scheme: 'bearer' })
-  for (const endpoint of Object.values(endpoints)) registry.registerPath(routeConfig(endpoint as unknown as Endpoint))
+  for (const endpoint of Object.values(endpoints)) registry.registerPath(routeConfig(endpoint))
   return new OpenApiGeneratorV31(registry.definitions).generateDocument({
     openapi: '3.1.0',
     info: {
       title: 'Cairn master API',
       version,
-      description: 'Metadata of a Cairn cluster. A key in a path keeps its slashes; each of its segments is percent-encoded. File contents go through the gateway or the client library.',
+      description:
+        'Metadata of a Cairn cluster. A key in a path keeps its slashes; each of its segments is percent-encoded. File contents go through the gateway or the client library.',
       license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
     },
   })

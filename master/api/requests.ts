@@ -17,7 +17,8 @@ export function requestKey(context: RequestContext, input: unknown): { request?:
 }
 
 /** @throws `INVALID_PATH` */
-export const pathOf = (params: { readonly bucket: string; readonly key: string }): FilePath => parseFilePath(`/${params.bucket}/${params.key}`)
+export const pathOf = (params: { readonly bucket: string; readonly key: string }): FilePath =>
+  parseFilePath(`/${params.bucket}/${params.key}`)
 
 /** The condition in the body, or else in the headers. */
 export const conditionOf = (body: { readonly precondition?: Precondition | undefined }, context: RequestContext): Precondition =>

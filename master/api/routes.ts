@@ -14,7 +14,12 @@ function tag(file: { generation: number; checksum: string }, context: RequestCon
   const etag = entityTag(file)
   context.setHeader('etag', etag)
   const known = context.headers['if-none-match']
-  if (known !== undefined && known !== '*' && generationOfTag(known) === file.generation && (known.includes('-') ? known === etag : true)) {
+  if (
+    known !== undefined &&
+    known !== '*' &&
+    generationOfTag(known) === file.generation &&
+    (known.includes('-') ? known === etag : true)
+  ) {
     throw new CairnError('NOT_MODIFIED', 'The file is the one that If-None-Match names.')
   }
 }
@@ -33,22 +38,46 @@ export function masterRoutes(master: Master): Route[] {
       return file
     },
     deleteFile: async ({ params, query }, request) =>
-      store.deleteFile({ path: pathOf(params), purge: query.purge, precondition: request.precondition, ...requestKey(request, { params, query }) }),
+      store.deleteFile({
+        path: pathOf(params),
+        purge: query.purge,
+        precondition: request.precondition,
+        ...requestKey(request, { params, query }),
+      }),
     listFiles: async ({ query }) =>
-      store.listPage({ prefix: parseListPrefix(query.prefix), delimiter: query.delimiter, after: query.after, limit: query.limit }),
+      store.listPage({
+        prefix: parseListPrefix(query.prefix),
+        delimiter: query.delimiter,
+        after: query.after,
+        limit: query.limit,
+      }),
     copyFile: async ({ body }, request) => {
-      const file = await store.copyFile({ from: parseFilePath(body.from), to: parseFilePath(body.to), precondition: conditionOf(body, request), ...defaults, ...requestKey(request, body) })
+      const file = await store.copyFile({
+        from: parseFilePath(body.from),
+        to: parseFilePath(body.to),
+        precondition: conditionOf(body, request),
+        ...defaults,
+        ...requestKey(request, body),
+      })
       request.setHeader('etag', entityTag(file))
       return file
     },
     renameFile: async ({ body }, request) => {
-      const file = await store.renameFile({ from: parseFilePath(body.from), to: parseFilePath(body.to), precondition: conditionOf(body, request), ...defaults, ...requestKey(request, body) })
+      const file = await store.renameFile({
+        from: parseFilePath(body.from),
+        to: parseFilePath(body.to),
+        precondition: conditionOf(body, request),
+        ...defaults,
+        ...requestKey(request, body),
+      })
       request.setHeader('etag', entityTag(file))
       return file
     },
-    undeleteFile: async ({ body }, request) => store.undeleteFile({ path: parseFilePath(body.path), ...requestKey(request, body) }),
+    undeleteFile: async ({ body }, request) =>
+      store.undeleteFile({ path: parseFilePath(body.path), ...requestKey(request, body) }),
     listManifestChunks: async ({ params, query }) => manifestPage(master, params.manifestId, query),
-    findManifestChunk: async ({ params, query }) => store.findManifestChunk({ manifestId: params.manifestId, offset: query.offset }),
+    findManifestChunk: async ({ params, query }) =>
+      store.findManifestChunk({ manifestId: params.manifestId, offset: query.offset }),
 
     openUpload: async ({ body }, request) =>
       store.openUpload({
@@ -67,9 +96,15 @@ export function masterRoutes(master: Master): Route[] {
       const found = await store.listUploads({ after: query.after ?? '', limit: query.limit })
       return { uploads: found, next: found.length === query.limit ? (found.at(-1)?.uploadId ?? null) : null }
     },
-    listUploadChunks: async ({ params, query }) => store.listUploadChunks({ uploadId: params.uploadId, from: query.from, limit: query.limit }),
+    listUploadChunks: async ({ params, query }) =>
+      store.listUploadChunks({ uploadId: params.uploadId, from: query.from, limit: query.limit }),
     allocateChunks: async ({ params, body }, request) => ({
-      chunks: await uploads.allocate({ uploadId: params.uploadId, ...body, zone: body.zone, ...requestKey(request, { params, body }) }),
+      chunks: await uploads.allocate({
+        uploadId: params.uploadId,
+        ...body,
+        zone: body.zone,
+        ...requestKey(request, { params, body }),
+      }),
     }),
     reportChunks: async ({ params, body }) => uploads.report({ uploadId: params.uploadId, ...body }),
     keepUpload: async ({ params, body }) => store.keepUpload({ uploadId: params.uploadId, writerEpoch: body.writerEpoch }),
@@ -91,20 +126,35 @@ export function masterRoutes(master: Master): Route[] {
     },
     putBucket: async ({ params, body }, request) => {
       const changes = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined))
-      return store.putBucket({ name: parseBucketName(params.bucket), changes, defaults: settings.bucketDefaults, ...requestKey(request, { params, body }) })
+      return store.putBucket({
+        name: parseBucketName(params.bucket),
+        changes,
+        defaults: settings.bucketDefaults,
+        ...requestKey(request, { params, body }),
+      })
     },
-    deleteBucket: async ({ params }, request) => store.deleteBucket({ name: parseBucketName(params.bucket), ...requestKey(request, params) }),
+    deleteBucket: async ({ params }, request) =>
+      store.deleteBucket({ name: parseBucketName(params.bucket), ...requestKey(request, params) }),
 
     registerServer: async ({ body }) => cluster.register(body),
     heartbeat: async ({ params, body }) => cluster.heartbeat(params.serverId, body),
     reportShard: async ({ params, body }) => {
       const view = knownServer(params.serverId)
-      if (view.record.incarnation !== body.incarnation) throw new CairnError('SERVER_UNREGISTERED', `Server ${params.serverId} must register again.`)
-      return store.applyShardReport({ serverNo: view.record.serverNo, shard: body.shard, asOfSequence: body.asOfSequence, copies: body.copies })
+      if (view.record.incarnation !== body.incarnation)
+        throw new CairnError('SERVER_UNREGISTERED', `Server ${params.serverId} must register again.`)
+      return store.applyShardReport({
+        serverNo: view.record.serverNo,
+        shard: body.shard,
+        asOfSequence: body.asOfSequence,
+        copies: body.copies,
+      })
     },
 
     listServers: async ({ query }) => {
-      const all = cluster.views.all().map(serverInfo).sort((one, other) => (one.id < other.id ? -1 : 1))
+      const all = cluster.views
+        .all()
+        .map(serverInfo)
+        .sort((one, other) => (one.id < other.id ? -1 : 1))
       const page = all.filter((server) => query.after === undefined || server.id > query.after).slice(0, query.limit)
       return { servers: page, next: page.length === query.limit ? (page.at(-1)?.id ?? null) : null }
     },
@@ -114,7 +164,12 @@ export function masterRoutes(master: Master): Route[] {
       const servers = cluster.views.all().filter((view) => view.state !== 'dead' && view.state !== 'decommissioned')
       const disks = servers.flatMap((view) => view.disks)
       const sum = (pick: (disk: (typeof disks)[number]) => number): number => disks.reduce((total, disk) => total + pick(disk), 0)
-      return { totalBytes: sum((disk) => disk.totalBytes), usedBytes: sum((disk) => disk.usedBytes), freeBytes: sum((disk) => disk.freeBytes), ...use }
+      return {
+        totalBytes: sum((disk) => disk.totalBytes),
+        usedBytes: sum((disk) => disk.usedBytes),
+        freeBytes: sum((disk) => disk.freeBytes),
+        ...use,
+      }
     },
     getChunk: async ({ params }) => {
       const chunk = await store.getChunk({ chunkId: params.chunkId })
@@ -130,7 +185,13 @@ export function masterRoutes(master: Master): Route[] {
     createJob: async ({ body }, request) => {
       const to = body.kind === 'delete-prefix' ? null : parseListPrefix(body.to)
       const flag = body.kind === 'delete-prefix' ? body.purge : body.overwrite
-      const job = await store.createJob({ kind: body.kind, from: parseListPrefix(body.from), to, flag, ...requestKey(request, body) })
+      const job = await store.createJob({
+        kind: body.kind,
+        from: parseListPrefix(body.from),
+        to,
+        flag,
+        ...requestKey(request, body),
+      })
       master.jobs.poke()
       return job
     },

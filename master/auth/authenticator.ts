@@ -23,14 +23,21 @@ export class Authenticator {
   /** @throws `UNAUTHENTICATED` */
   async authenticate(token: string | undefined): Promise<Principal> {
     if (token === undefined) {
-      throw new CairnError('UNAUTHENTICATED', 'A token is needed. Pass --token or set CAIRN_TOKEN; over HTTP send "Authorization: Bearer TOKEN". `cairn up` prints it.')
+      throw new CairnError(
+        'UNAUTHENTICATED',
+        'A token is needed. Pass --token or set CAIRN_TOKEN; over HTTP send "Authorization: Bearer TOKEN". `cairn up` prints it.',
+      )
     }
     const hash = hashToken(token)
     const nowMs = this.#clock.monotonic()
     const known = this.#remembered.get(hash)
     if (known && known.untilMs > nowMs) return known.principal
     const stored = await this.#store.findToken({ hash })
-    if (!stored) throw new CairnError('UNAUTHENTICATED', 'This cluster does not know the token. Use the one that `cairn up` or the master printed; check CAIRN_TOKEN and --master.')
+    if (!stored)
+      throw new CairnError(
+        'UNAUTHENTICATED',
+        'This cluster does not know the token. Use the one that `cairn up` or the master printed; check CAIRN_TOKEN and --master.',
+      )
     const principal: Principal = { name: stored.name, scopes: new Set(stored.scopes as Scope[]) }
     if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear()
     this.#remembered.set(hash, { principal, untilMs: nowMs + REMEMBERED_MS })

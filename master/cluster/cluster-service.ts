@@ -9,12 +9,22 @@ import { checksumToHex } from '../../common/checksum/xxh64.js'
 import { CairnError } from '../../common/errors/cairn-error.js'
 import { bytesToHex, newId, type ServerId } from '../../common/ids.js'
 import { Periodic } from '../../common/flow/periodic.js'
-import { PROTOCOL_VERSION, type Command, type HeartbeatBody, type HeartbeatResult, type MetadataPosition, type RegisterBody, type RegisterResult, type ServerState, type ShardDigest, type TaskResult } from '../../common/protocol/cluster.js'
+import {
+  PROTOCOL_VERSION,
+  type Command,
+  type HeartbeatBody,
+  type HeartbeatResult,
+  type MetadataPosition,
+  type RegisterBody,
+  type RegisterResult,
+  type ServerState,
+  type ShardDigest,
+  type TaskResult,
+} from '../../common/protocol/cluster.js'
 import type { MasterContext } from '../context.js'
 import type { BeatRecord, ServerRecord } from '../store/operations/servers.js'
 import { stateAfterSilence } from './liveness.js'
 import { ServerViews, type ServerView } from './server-view.js'
-
 
 export interface ClusterEvents {
   /** Servers have changed state, or one has joined. */
@@ -55,7 +65,15 @@ export class ClusterService {
   /** Loads the servers that the metadata knows. Each gets the full time to be heard before silence counts. */
   async start(): Promise<void> {
     for (const record of await this.#context.store.listServers({})) {
-      this.views.set({ record, state: record.state, lastBeatMs: this.#context.clock.monotonic(), load: ABSENT_LOAD, disks: [], promisedBytes: 0, seen: record.seen })
+      this.views.set({
+        record,
+        state: record.state,
+        lastBeatMs: this.#context.clock.monotonic(),
+        load: ABSENT_LOAD,
+        disks: [],
+        promisedBytes: 0,
+        seen: record.seen,
+      })
     }
     this.#liveness.start({ immediately: false })
     this.#beatWriter.start({ immediately: false })
@@ -70,10 +88,16 @@ export class ClusterService {
   async register(body: RegisterBody): Promise<RegisterResult> {
     const { store, random, clock, log } = this.#context
     if (body.protocolVersion !== PROTOCOL_VERSION) {
-      throw new CairnError('PROTOCOL_ERROR', `The chunkserver speaks protocol ${body.protocolVersion}, this master ${PROTOCOL_VERSION}. Install matching versions.`)
+      throw new CairnError(
+        'PROTOCOL_ERROR',
+        `The chunkserver speaks protocol ${body.protocolVersion}, this master ${PROTOCOL_VERSION}. Install matching versions.`,
+      )
     }
     if (body.clusterId !== null && body.clusterId !== this.#context.clusterId) {
-      throw new CairnError('WRONG_CLUSTER', `The data directory belongs to cluster ${body.clusterId}, this is ${this.#context.clusterId}. Use an empty directory, or the master of that cluster.`)
+      throw new CairnError(
+        'WRONG_CLUSTER',
+        `The data directory belongs to cluster ${body.clusterId}, this is ${this.#context.clusterId}. Use an empty directory, or the master of that cluster.`,
+      )
     }
     this.#refuseCopiedId(body)
     const record = await store.registerServer({
@@ -89,7 +113,15 @@ export class ClusterService {
       seen: body.seen,
     })
     const from = this.views.byNo(record.serverNo)?.state
-    const view: ServerView = { record, state: record.state, lastBeatMs: clock.monotonic(), load: ABSENT_LOAD, disks: body.disks, promisedBytes: 0, seen: body.seen }
+    const view: ServerView = {
+      record,
+      state: record.state,
+      lastBeatMs: clock.monotonic(),
+      load: ABSENT_LOAD,
+      disks: body.disks,
+      promisedBytes: 0,
+      seen: body.seen,
+    }
     this.views.set(view)
     this.#outbox.delete(record.serverNo)
     log.info({ serverId: record.serverId, url: record.url, incarnation: record.incarnation, from }, 'chunkserver registered')
@@ -114,9 +146,13 @@ export class ClusterService {
     const known = body.serverId === null ? undefined : this.views.byId(body.serverId)
     if (!known || known.record.instanceId === body.instanceId || known.state === 'dead') return
     const silentMs = this.#context.clock.monotonic() - known.lastBeatMs
-    const samePlace = known.record.host === body.host && known.disks.every((disk) => body.disks.some((other) => other.path === disk.path))
+    const samePlace =
+      known.record.host === body.host && known.disks.every((disk) => body.disks.some((other) => other.path === disk.path))
     if (samePlace || silentMs >= this.#context.settings.suspectAfterMs) return
-    throw new CairnError('SERVER_ID_CONFLICT', `Server ${body.serverId} is running at ${known.record.url}. If this data directory is a copy, remove server.json and disk.json from it; if the server has moved, wait until the old one is silent.`)
+    throw new CairnError(
+      'SERVER_ID_CONFLICT',
+      `Server ${body.serverId} is running at ${known.record.url}. If this data directory is a copy, remove server.json and disk.json from it; if the server has moved, wait until the old one is silent.`,
+    )
   }
 
   /** @throws `SERVER_UNREGISTERED` */
@@ -124,10 +160,19 @@ export class ClusterService {
     const { store, clock } = this.#context
     const view = this.views.byId(serverId)
     if (!view || view.record.incarnation !== body.incarnation || view.state === 'dead') {
-      throw new CairnError('SERVER_UNREGISTERED', `Server ${serverId} must register again${view?.state === 'dead' ? ': it was declared dead' : ''}.`)
+      throw new CairnError(
+        'SERVER_UNREGISTERED',
+        `Server ${serverId} must register again${view?.state === 'dead' ? ': it was declared dead' : ''}.`,
+      )
     }
     const { serverNo } = view.record
-    this.views.update(serverNo, { lastBeatMs: clock.monotonic(), load: body.load, disks: body.disks, promisedBytes: 0, seen: body.seen })
+    this.views.update(serverNo, {
+      lastBeatMs: clock.monotonic(),
+      load: body.load,
+      disks: body.disks,
+      promisedBytes: 0,
+      seen: body.seen,
+    })
     if (view.state === 'suspect') await this.#setStates([{ view, state: 'serving' }])
     const current = this.views.byNo(serverNo) ?? view
     this.#beats.set(serverNo, { serverNo, state: current.state, atMs: store.now(), disks: body.disks, seen: body.seen })
@@ -137,7 +182,13 @@ export class ClusterService {
     if (shards.length > 0) this.send(serverNo, { kind: 'report', shards })
     const commands = this.#outbox.get(serverNo) ?? []
     this.#outbox.delete(serverNo)
-    return { masterTimeMs: store.now(), metadata: await store.readPosition({}), settings: this.#settings(), capabilityKeys: [...this.#context.capabilityKeys], commands }
+    return {
+      masterTimeMs: store.now(),
+      metadata: await store.readPosition({}),
+      settings: this.#settings(),
+      capabilityKeys: [...this.#context.capabilityKeys],
+      commands,
+    }
   }
 
   /** Queues a command for the server's next heartbeat. It may be lost: whoever sends it finds out and sends it again. */
@@ -172,13 +223,22 @@ export class ClusterService {
     const nowMs = this.#context.clock.monotonic()
     const changes = this.views
       .all()
-      .map((view) => ({ view, state: stateAfterSilence({ serverNo: view.record.serverNo, state: view.state, lastBeatMs: view.lastBeatMs }, nowMs, this.#context.settings) }))
+      .map((view) => ({
+        view,
+        state: stateAfterSilence(
+          { serverNo: view.record.serverNo, state: view.state, lastBeatMs: view.lastBeatMs },
+          nowMs,
+          this.#context.settings,
+        ),
+      }))
       .filter(({ view, state }) => state !== view.state)
     if (changes.length > 0) await this.#setStates(changes)
   }
 
   async #setStates(changes: readonly { readonly view: ServerView; readonly state: ServerState }[]): Promise<void> {
-    await this.#context.store.setServerStates({ changes: changes.map(({ view, state }) => ({ serverNo: view.record.serverNo, state })) })
+    await this.#context.store.setServerStates({
+      changes: changes.map(({ view, state }) => ({ serverNo: view.record.serverNo, state })),
+    })
     for (const { view, state } of changes) {
       this.views.update(view.record.serverNo, { state })
       this.#context.log.warn({ serverId: view.record.serverId, from: view.state, to: state }, 'chunkserver changed state')

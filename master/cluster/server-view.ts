@@ -46,16 +46,19 @@ export class ServerViews {
 /** Until its first heartbeat after a restart of the master, a server has what the metadata remembers. */
 const isHeard = (view: ServerView): boolean => view.disks.length > 0
 
-const sumOf = (view: ServerView, pick: (disk: DiskReport) => number): number => view.disks.reduce((sum, disk) => sum + pick(disk), 0)
+const sumOf = (view: ServerView, pick: (disk: DiskReport) => number): number =>
+  view.disks.reduce((sum, disk) => sum + pick(disk), 0)
 
 const writable = (disk: DiskReport): number => (disk.state === 'ok' ? disk.freeBytes : 0)
 
 export const freeBytesOf = (view: ServerView): number =>
   Math.max(0, (isHeard(view) ? sumOf(view, writable) : view.record.freeBytes) - view.promisedBytes)
 
-export const usedBytesOf = (view: ServerView): number => (isHeard(view) ? sumOf(view, (disk) => disk.usedBytes) : view.record.usedBytes)
+export const usedBytesOf = (view: ServerView): number =>
+  isHeard(view) ? sumOf(view, (disk) => disk.usedBytes) : view.record.usedBytes
 
-export const chunkCountOf = (view: ServerView): number => (isHeard(view) ? sumOf(view, (disk) => disk.chunkCount) : view.record.chunkCount)
+export const chunkCountOf = (view: ServerView): number =>
+  isHeard(view) ? sumOf(view, (disk) => disk.chunkCount) : view.record.chunkCount
 
 /** The largest piece that fits on one disk: a chunk is never split over two. */
 export const largestFreeBytesOf = (view: ServerView): number =>

@@ -40,7 +40,9 @@ export class Collector {
 
   /** Why nothing is deleted, in words; null when deletions go on. */
   brake(): string | null {
-    return this.#behind ? 'chunkservers have seen later metadata than this master has: nothing is deleted until an operator decides (was an old database restored?)' : null
+    return this.#behind
+      ? 'chunkservers have seen later metadata than this master has: nothing is deleted until an operator decides (was an old database restored?)'
+      : null
   }
 
   async #round(signal: AbortSignal): Promise<void> {

@@ -13,7 +13,10 @@ export class JobRunner {
       clock: context.clock,
       intervalMs: () => IDLE_INTERVAL_MS,
       run: async (signal) => {
-        while (!signal.aborted && (await context.store.stepJobs({ limit: FILES_PER_STEP, bucketDefaults: context.settings.bucketDefaults })));
+        while (
+          !signal.aborted &&
+          (await context.store.stepJobs({ limit: FILES_PER_STEP, bucketDefaults: context.settings.bucketDefaults }))
+        );
       },
       onError: (error) => context.log.error({ error }, 'a job step failed'),
     })

@@ -78,7 +78,10 @@ const rackOf = (server: PlacementServer): string => `${server.zone}\0${server.ra
 const hostOf = (server: PlacementServer): string => `${rackOf(server)}\0${server.host}`
 
 /** The candidates of the widest failure domain that holds no copy yet. */
-function bestTier(candidates: readonly PlacementServer[], used: readonly PlacementServer[]): { servers: readonly PlacementServer[]; reason: Choice['reason'] } {
+function bestTier(
+  candidates: readonly PlacementServer[],
+  used: readonly PlacementServer[],
+): { servers: readonly PlacementServer[]; reason: Choice['reason'] } {
   const tiers = [
     { reason: 'new-zone', of: (server: PlacementServer) => server.zone },
     { reason: 'new-rack', of: rackOf },
@@ -115,4 +118,7 @@ export function chooseSurplus(holders: readonly PlacementServer[]): PlacementSer
 }
 
 const fullest = (servers: readonly PlacementServer[]): PlacementServer | undefined =>
-  servers.reduce<PlacementServer | undefined>((worst, server) => (!worst || server.freeBytes < worst.freeBytes ? server : worst), undefined)
+  servers.reduce<PlacementServer | undefined>(
+    (worst, server) => (!worst || server.freeBytes < worst.freeBytes ? server : worst),
+    undefined,
+  )

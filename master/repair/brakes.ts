@@ -42,8 +42,10 @@ export class RepairBrakes {
 
   /** In words, for `status`; null when nothing holds repair back. */
   reason(): string | null {
-    if (this.#starting()) return `the master has just started: repair begins in ${Math.ceil((this.#startedMs + this.#startDelayMs - this.#clock.monotonic()) / 1000)} s`
-    if (this.#massLoss()) return 'many servers vanished at once: only chunks with a single copy are repaired until they return, or for 10 minutes'
+    if (this.#starting())
+      return `the master has just started: repair begins in ${Math.ceil((this.#startedMs + this.#startDelayMs - this.#clock.monotonic()) / 1000)} s`
+    if (this.#massLoss())
+      return 'many servers vanished at once: only chunks with a single copy are repaired until they return, or for 10 minutes'
     return null
   }
 

@@ -92,7 +92,9 @@ function assign(candidate: RepairCandidate, limit: TransferLimit, input: PlanInp
   const sources = candidate.replicas.filter((replica) => replica.state === 'good' && replica.serving)
   if (sources.length === 0) return { kind: 'stuck', why: 'no source is serving' }
   const { flight } = input
-  const source = sources.reduce((best, replica) => (flight.outOf(replica.serverNo) < flight.outOf(best.serverNo) ? replica : best))
+  const source = sources.reduce((best, replica) =>
+    flight.outOf(replica.serverNo) < flight.outOf(best.serverNo) ? replica : best,
+  )
   const find = (barred: readonly number[]): PlacementServer | undefined => findTarget(candidate, barred, input.servers, random)
   if (!find([])) return { kind: 'stuck', why: 'no server has room for another copy' }
   if (isFull(flight.outOf(source.serverNo), weight, limit.outOf)) return { kind: 'wait' }
@@ -103,7 +105,12 @@ function assign(candidate: RepairCandidate, limit: TransferLimit, input: PlanInp
 }
 
 /** A server without any row for the chunk; or else one whose copy is corrupt, which the new one then replaces. */
-function findTarget(candidate: RepairCandidate, barred: readonly number[], servers: readonly PlacementServer[], random: Random): PlacementServer | undefined {
+function findTarget(
+  candidate: RepairCandidate,
+  barred: readonly number[],
+  servers: readonly PlacementServer[],
+  random: Random,
+): PlacementServer | undefined {
   const { replicas, lengthBytes } = candidate
   // Domains of copies that are expected back count as used.
   const existing = replicas.filter((replica) => replica.state === 'good' && replica.reachable).map((replica) => replica.serverNo)

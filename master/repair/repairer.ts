@@ -88,7 +88,11 @@ export class Repairer {
     for (const result of results) {
       const active = this.#active.get(result.taskId)
       if (result.kind === 'replicated') await this.#copied(result)
-      else this.#context.log.warn({ taskId: result.taskId, chunkId: active?.assignment.candidate.chunkId, code: result.code, reason: result.message }, 'a copy failed')
+      else
+        this.#context.log.warn(
+          { taskId: result.taskId, chunkId: active?.assignment.candidate.chunkId, code: result.code, reason: result.message },
+          'a copy failed',
+        )
       if (!active) continue
       this.#forget(result.taskId, active)
       deferrals.push(result.kind === 'replicated' ? done(active) : this.#failed(active, `${result.code}: ${result.message}`))
@@ -129,12 +133,25 @@ export class Repairer {
     const waiting = candidates.filter((candidate) => !this.#activeChunks.has(candidate.chunkId))
     if (waiting.length === 0) return
     const servers = this.#cluster.views.all().map(placementServer)
-    const plan = planRepairs({ candidates: waiting, servers, flight: this.#flight, limits: this.#context.settings.repairLimits }, random)
+    const plan = planRepairs(
+      { candidates: waiting, servers, flight: this.#flight, limits: this.#context.settings.repairLimits },
+      random,
+    )
     for (const assignment of plan.assignments) this.#send(assignment)
     const nowMs = store.now()
     const deferrals: Deferral[] = [
-      ...plan.assignments.map(({ candidate }) => ({ chunkId: candidate.chunkId, nextMs: nowMs + this.#context.settings.repairTimeoutMs, error: null, failed: false })),
-      ...plan.stuck.map(({ candidate, why }) => ({ chunkId: candidate.chunkId, nextMs: nowMs + this.#retryDelayMs(candidate), error: why, failed: true })),
+      ...plan.assignments.map(({ candidate }) => ({
+        chunkId: candidate.chunkId,
+        nextMs: nowMs + this.#context.settings.repairTimeoutMs,
+        error: null,
+        failed: false,
+      })),
+      ...plan.stuck.map(({ candidate, why }) => ({
+        chunkId: candidate.chunkId,
+        nextMs: nowMs + this.#retryDelayMs(candidate),
+        error: why,
+        failed: true,
+      })),
     ]
     if (deferrals.length > 0) await store.deferRepairs({ deferrals })
   }
@@ -157,7 +174,13 @@ export class Repairer {
     })
     this.#activeChunks.add(candidate.chunkId)
     this.#active.set(taskId, { assignment, sinceMs: this.#context.clock.monotonic() })
-    this.#cluster.send(sourceNo, { kind: 'replicate', taskId, chunkId: candidate.chunkId, target: { serverId: target.serverId, url: target.url }, capability })
+    this.#cluster.send(sourceNo, {
+      kind: 'replicate',
+      taskId,
+      chunkId: candidate.chunkId,
+      target: { serverId: target.serverId, url: target.url },
+      capability,
+    })
   }
 
   /** Copies whose source or target is gone, or that have taken too long, are planned anew. */
@@ -202,4 +225,9 @@ export class Repairer {
 }
 
 /** The chunk may need further copies: it is looked at again at once. */
-const done = (active: Active): Deferral => ({ chunkId: active.assignment.candidate.chunkId, nextMs: 0, error: null, failed: false })
+const done = (active: Active): Deferral => ({
+  chunkId: active.assignment.candidate.chunkId,
+  nextMs: 0,
+  error: null,
+  failed: false,
+})

@@ -8,7 +8,9 @@ import type { Reads, Writes } from './operations/index.js'
 
 type Call<F> = F extends (ctx: never, args: infer Args) => Operation<infer Result> ? (args: Args) => Promise<Result> : never
 
-export type MetadataOperations = { readonly [Name in keyof Writes]: Call<Writes[Name]> } & { readonly [Name in keyof Reads]: Call<Reads[Name]> }
+export type MetadataOperations = { readonly [Name in keyof Writes]: Call<Writes[Name]> } & {
+  readonly [Name in keyof Reads]: Call<Reads[Name]>
+}
 
 export interface MetadataStore extends MetadataOperations, AsyncDisposable {
   /** The store's clock, by which leases and expiries are judged: the database's, or the injected one when embedded. */

@@ -59,7 +59,12 @@ export class UploadService {
   }
 
   /** The targets of one chunk, the first hop near the client where there is one. */
-  #choose(wish: AllocationWish, options: AllocateOptions, servers: readonly PlacementServer[], upload: { replicas: number; minReplicas: number }): ServerId[] {
+  #choose(
+    wish: AllocationWish,
+    options: AllocateOptions,
+    servers: readonly PlacementServer[],
+    upload: { replicas: number; minReplicas: number },
+  ): ServerId[] {
     const have = wish.have ?? []
     const avoided = new Set(options.avoid.map((id) => this.#cluster.views.byId(id)?.record.serverNo ?? -1))
     const request = {
@@ -82,11 +87,17 @@ export class UploadService {
   #promise(targets: readonly ServerId[], lengthBytes: number): void {
     for (const id of targets) {
       const view = this.#cluster.views.byId(id)
-      if (view) this.#cluster.views.update(view.record.serverNo, { promisedBytes: Math.min(view.promisedBytes + lengthBytes, view.promisedBytes + freeBytesOf(view)) })
+      if (view)
+        this.#cluster.views.update(view.record.serverNo, {
+          promisedBytes: Math.min(view.promisedBytes + lengthBytes, view.promisedBytes + freeBytesOf(view)),
+        })
     }
   }
 
-  #seal(options: AllocateOptions, chunk: { index: number; chunkId: string; lengthBytes: number; targets: readonly string[] }): AllocatedChunk {
+  #seal(
+    options: AllocateOptions,
+    chunk: { index: number; chunkId: string; lengthBytes: number; targets: readonly string[] },
+  ): AllocatedChunk {
     const key = this.#context.capabilityKeys[0]
     if (!key) throw new CairnError('STARTING', 'The master has no signing key yet. Try again shortly.')
     const views = chunk.targets.map((id) => this.#cluster.views.byId(id as ServerId)).filter((view) => view !== undefined)
@@ -105,7 +116,11 @@ export class UploadService {
   }
 
   /** @throws `NOT_ENOUGH_REPLICAS`, and as the store's operation */
-  async report(options: { uploadId: UploadId; writerEpoch: number; chunks: readonly (CompletedChunk & { receipts: readonly ReceiptJson[] })[] }): Promise<{ accepted: number }> {
+  async report(options: {
+    uploadId: UploadId
+    writerEpoch: number
+    chunks: readonly (CompletedChunk & { receipts: readonly ReceiptJson[] })[]
+  }): Promise<{ accepted: number }> {
     const chunks = options.chunks.map((chunk) => ({ ...chunk, receipts: this.#genuine(chunk.receipts) }))
     return this.#context.store.reportChunks({ ...options, chunks })
   }
@@ -127,7 +142,11 @@ function noServers(wish: AllocationWish, needed: number, placement: Placement): 
   for (const { reason } of placement.rejected) counts.set(reason, (counts.get(reason) ?? 0) + 1)
   const reasons = [...counts].map(([reason, count]) => `${count} ${reason}`).join(', ') || 'no others have registered'
   const full = counts.has('no-space') && !counts.has('not-serving')
-  return new CairnError(full ? 'DISK_FULL' : 'NOT_ENOUGH_SERVERS', `Chunk ${wish.index} (${wish.lengthBytes} bytes) needs ${needed} more chunkservers, ${placement.chosen.length} can take it: ${reasons}. ${full ? 'Add disks or servers, or remove files with --purge.' : 'Start chunkservers; `cairn status` shows them.'}`, {
-    data: Object.fromEntries(counts),
-  })
+  return new CairnError(
+    full ? 'DISK_FULL' : 'NOT_ENOUGH_SERVERS',
+    `Chunk ${wish.index} (${wish.lengthBytes} bytes) needs ${needed} more chunkservers, ${placement.chosen.length} can take it: ${reasons}. ${full ? 'Add disks or servers, or remove files with --purge.' : 'Start chunkservers; `cairn status` shows them.'}`,
+    {
+      data: Object.fromEntries(counts),
+    },
+  )
 }

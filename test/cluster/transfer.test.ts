@@ -22,13 +22,27 @@ describe('sizes', () => {
     const source = cluster.file(`in-${sizeBytes}`)
     const sum = await randomFile(source, sizeBytes)
     const put = await cluster.ok('put', source, `/sizes/${sizeBytes}`, '--chunk-size', '256KiB')
-    expect(put.json).toEqual({ path: `/sizes/${sizeBytes}`, generation: 1, sizeBytes, checksum: expect.stringMatching(/^xxh64-tree:[0-9a-f]{16}$/), seconds: expect.any(Number) })
+    expect(put.json).toEqual({
+      path: `/sizes/${sizeBytes}`,
+      generation: 1,
+      sizeBytes,
+      checksum: expect.stringMatching(/^xxh64-tree:[0-9a-f]{16}$/),
+      seconds: expect.any(Number),
+    })
     const target = cluster.file(`out-${sizeBytes}`)
     const got = await cluster.ok('get', `/sizes/${sizeBytes}`, target)
     expect(got.json).toMatchObject({ path: `/sizes/${sizeBytes}`, sizeBytes, checksum: put.json.checksum })
     expect(await sha256(target)).toBe(sum)
     const stat = (await cluster.ok('stat', `/sizes/${sizeBytes}`)).json
-    expect(Object.keys(stat).sort()).toEqual(['checksum', 'chunkSizeBytes', 'chunks', 'generation', 'path', 'replicas', 'sizeBytes'])
+    expect(Object.keys(stat).sort()).toEqual([
+      'checksum',
+      'chunkSizeBytes',
+      'chunks',
+      'generation',
+      'path',
+      'replicas',
+      'sizeBytes',
+    ])
     expect(stat.chunks).toHaveLength(Math.ceil(sizeBytes / CHUNK))
     for (const chunk of stat.chunks) {
       expect(Object.keys(chunk).sort()).toEqual(['id', 'index', 'replicas', 'root', 'sizeBytes'])
@@ -48,7 +62,16 @@ describe('sizes', () => {
 
 describe('names', () => {
   const long = `/names/${'x'.repeat(200)}/${'ü'.repeat(100)}/${'y'.repeat(1024 - 410)}`
-  test.each(['/names/with space', '/names/100%', '/names/a+b', '/names/ünï/😀.bin', '/names/%41', "/names/quote'\"&?#=;", '/names/.hidden/..x', long])('%s', async (name) => {
+  test.each([
+    '/names/with space',
+    '/names/100%',
+    '/names/a+b',
+    '/names/ünï/😀.bin',
+    '/names/%41',
+    '/names/quote\'"&?#=;',
+    '/names/.hidden/..x',
+    long,
+  ])('%s', async (name) => {
     expect(Buffer.byteLength(name)).toBeLessThanOrEqual(1024)
     const data = Buffer.from(`content of ${name}`)
     const put = await cluster.begin(['put', '-', name, '--json'], { input: data }).done
@@ -61,22 +84,36 @@ describe('names', () => {
     expect((await cluster.cli('stat', name)).code).toBe(3)
   })
 
-  test.each(['names/x', '/names', '/names//x', '/names/../x', '/names/./x', '/names/x/', `/names/${'x'.repeat(1020)}`, '/na mes/x'])('%s is refused as a path', async (name) => {
+  test.each([
+    'names/x',
+    '/names',
+    '/names//x',
+    '/names/../x',
+    '/names/./x',
+    '/names/x/',
+    `/names/${'x'.repeat(1020)}`,
+    '/na mes/x',
+  ])('%s is refused as a path', async (name) => {
     const put = await cluster.begin(['put', '-', name, '--json'], { input: Buffer.from('x') }).done
     expect(put).toMatchObject({ code: 2, json: { error: { code: 'INVALID_PATH', retryable: false } } })
   })
 })
 
 test('overwriting raises the generation; conditions keep it', async () => {
-  const put = (text: string, ...flags: string[]) => cluster.begin(['put', '-', '/cond/x', '--json', ...flags], { input: Buffer.from(text) }).done
+  const put = (text: string, ...flags: string[]) =>
+    cluster.begin(['put', '-', '/cond/x', '--json', ...flags], { input: Buffer.from(text) }).done
   expect((await put('one')).json.generation).toBe(1)
   expect((await put('two')).json.generation).toBe(2)
   expect(await put('three', '--if-absent')).toMatchObject({ code: 4, json: { error: { code: 'ALREADY_EXISTS' } } })
   expect((await cluster.begin(['cat', '/cond/x']).done).stdout).toBe('two')
   expect((await cluster.rest('DELETE', '/v1/files/cond/x', { headers: { 'if-match': '"1"' } })).status).toBe(412)
   const got = await cluster.rest('GET', '/v1/files/cond/x')
-  expect((await cluster.rest('GET', '/v1/files/cond/x', { headers: { 'if-none-match': got.headers.get('etag') as string } })).status).toBe(304)
-  expect((await cluster.rest('DELETE', '/v1/files/cond/x', { headers: { 'if-match': got.headers.get('etag') as string } })).status).toBe(200)
+  expect(
+    (await cluster.rest('GET', '/v1/files/cond/x', { headers: { 'if-none-match': got.headers.get('etag') as string } })).status,
+  ).toBe(304)
+  expect(
+    (await cluster.rest('DELETE', '/v1/files/cond/x', { headers: { 'if-match': got.headers.get('etag') as string } })).status,
+  ).toBe(200)
   expect((await cluster.ok('undelete', '/cond/x')).json.generation).toBe(3)
 })
 
@@ -97,7 +134,12 @@ test('ranges, by command line and by gateway', async () => {
   await randomFile(source, 5 * MiB + 77)
   const data = readFileSync(source)
   await cluster.ok('put', source, '/r/x', '--chunk-size', '1MiB')
-  for (const [text, from, to] of [['0-0', 0, 1], ['1048575-1048577', 1048575, 1048578], ['-5', data.length - 5, data.length], ['3000000-', 3000000, data.length]] as const) {
+  for (const [text, from, to] of [
+    ['0-0', 0, 1],
+    ['1048575-1048577', 1048575, 1048578],
+    ['-5', data.length - 5, data.length],
+    ['3000000-', 3000000, data.length],
+  ] as const) {
     const target = cluster.file('range-out')
     const got = await cluster.ok('get', '/r/x', target, '--range', text)
     expect(got.json.sizeBytes).toBe(to - from)
@@ -107,7 +149,10 @@ test('ranges, by command line and by gateway', async () => {
     expect(response.headers.get('content-range')).toBe(`bytes ${from}-${to - 1}/${data.length}`)
     expect(Buffer.from(await response.arrayBuffer()).equals(data.subarray(from, to))).toBe(true)
   }
-  expect(await cluster.cli('get', '/r/x', cluster.file('range-out'), '--range', '99999999-')).toMatchObject({ code: 2, json: { error: { code: 'INVALID_RANGE' } } })
+  expect(await cluster.cli('get', '/r/x', cluster.file('range-out'), '--range', '99999999-')).toMatchObject({
+    code: 2,
+    json: { error: { code: 'INVALID_RANGE' } },
+  })
   expect((await cluster.gateway('/v1/files/r/x/content', { headers: { range: 'bytes=99999999-' } })).status).toBe(416)
 })
 
@@ -119,8 +164,12 @@ test('directories go in and out, and a second run skips what is there', async ()
   expect((await cluster.ok('put', '-r', root, '/trees/t')).json).toMatchObject({ files: 4, skipped: 4 })
   const out = cluster.file('tree-out')
   await cluster.ok('get', '-r', '/trees/t', out)
-  for (const name of ['a', 'b c', 'deep/x', 'deep/er/ü']) expect(readFileSync(path.join(out, name), 'utf8')).toBe(`content of ${name}`)
-  const listed = (await cluster.ok('ls', '/trees/t')).stdout.trim().split('\n').map((line) => JSON.parse(line) as { kind: string; path: string })
+  for (const name of ['a', 'b c', 'deep/x', 'deep/er/ü'])
+    expect(readFileSync(path.join(out, name), 'utf8')).toBe(`content of ${name}`)
+  const listed = (await cluster.ok('ls', '/trees/t')).stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as { kind: string; path: string })
   expect(listed.map((entry) => entry.path)).toEqual(['/trees/t/a', '/trees/t/b c', '/trees/t/deep/'])
   expect((await cluster.ok('rm', '-r', '/trees/t/deep')).json).toMatchObject({ state: 'done', processed: 2 })
   expect((await cluster.cli('ls', '/trees/t/deep')).code).toBe(3)
@@ -132,28 +181,61 @@ test('status and df have the shapes that others build on', async () => {
   expect(Object.keys(status.servers[0]).sort()).toEqual(['chunks', 'freeBytes', 'id', 'state', 'url', 'usedBytes', 'zone'])
   expect(Object.keys(status.chunks).sort()).toEqual(['healthy', 'total', 'unavailable', 'underReplicated'])
   expect(Object.keys(status.repair).sort()).toEqual(['active', 'brake', 'bytesPerSecond', 'etaSeconds', 'queued'])
-  expect(status.servers.map((server: { id: string }) => server.id).sort()).toEqual(cluster.ready.processes.filter((one) => one.role === 'chunkserver').map((one) => one.id).sort())
+  expect(status.servers.map((server: { id: string }) => server.id).sort()).toEqual(
+    cluster.ready.processes
+      .filter((one) => one.role === 'chunkserver')
+      .map((one) => one.id)
+      .sort(),
+  )
   expect((await cluster.ok('df')).json).toMatchObject({ totalBytes: expect.any(Number), liveBytes: expect.any(Number) })
 })
 
 test('where a chunk lies can be told, file by file', async () => {
   await cluster.begin(['put', '-', '/loc/x'], { input: Buffer.from('hello') }).done
   const chunk = (await cluster.ok('stat', '/loc/x')).json.chunks[0]
-  const places = (await cluster.ok('chunk', 'locate', chunk.id)).json as { server: string; dir: string; file: string; offset: number; lengthBytes: number }[]
+  const places = (await cluster.ok('chunk', 'locate', chunk.id)).json as {
+    server: string
+    dir: string
+    file: string
+    offset: number
+    lengthBytes: number
+  }[]
   expect(places.map((place) => place.server).sort()).toEqual([...chunk.replicas].sort())
   for (const place of places) {
     expect(place.dir).toBe(cluster.server(place.server).dir)
-    expect(readFileSync(place.file).subarray(place.offset, place.offset + place.lengthBytes).toString()).toBe('hello')
+    expect(
+      readFileSync(place.file)
+        .subarray(place.offset, place.offset + place.lengthBytes)
+        .toString(),
+    ).toBe('hello')
   }
 })
 
 test('a wrong token, no token, and a master that is not there: each its own error', async () => {
-  expect(await runCairn(['ls', '--json'], { ...cluster.env, CAIRN_TOKEN: 'wrong' }).done).toMatchObject({ code: 1, json: { error: { code: 'UNAUTHENTICATED', retryable: false } } })
-  expect(await runCairn(['ls', '--json'], { CAIRN_MASTER: cluster.ready.master, CAIRN_TOKEN: '' }).done).toMatchObject({ code: 1, json: { error: { code: 'UNAUTHENTICATED' } } })
-  expect(await runCairn(['ls', '--json', '--master', 'http://127.0.0.1:1'], cluster.env).done).toMatchObject({ code: 5, json: { error: { code: 'MASTER_UNREACHABLE', retryable: true } } })
-  expect(await runCairn(['frobnicate', '--json'], cluster.env).done).toMatchObject({ code: 2, json: { error: { code: 'USAGE' } } })
-  expect(await cluster.cli('put', '/no/such/file', '/b/x')).toMatchObject({ code: 3, json: { error: { code: 'LOCAL_FILE_NOT_FOUND' } } })
-  expect(await cluster.cli('get', '/b/none', cluster.file('x'))).toMatchObject({ code: 3, json: { error: { code: 'FILE_NOT_FOUND', requestId: expect.any(String) } } })
+  expect(await runCairn(['ls', '--json'], { ...cluster.env, CAIRN_TOKEN: 'wrong' }).done).toMatchObject({
+    code: 1,
+    json: { error: { code: 'UNAUTHENTICATED', retryable: false } },
+  })
+  expect(await runCairn(['ls', '--json'], { CAIRN_MASTER: cluster.ready.master, CAIRN_TOKEN: '' }).done).toMatchObject({
+    code: 1,
+    json: { error: { code: 'UNAUTHENTICATED' } },
+  })
+  expect(await runCairn(['ls', '--json', '--master', 'http://127.0.0.1:1'], cluster.env).done).toMatchObject({
+    code: 5,
+    json: { error: { code: 'MASTER_UNREACHABLE', retryable: true } },
+  })
+  expect(await runCairn(['frobnicate', '--json'], cluster.env).done).toMatchObject({
+    code: 2,
+    json: { error: { code: 'USAGE' } },
+  })
+  expect(await cluster.cli('put', '/no/such/file', '/b/x')).toMatchObject({
+    code: 3,
+    json: { error: { code: 'LOCAL_FILE_NOT_FOUND' } },
+  })
+  expect(await cluster.cli('get', '/b/none', cluster.file('x'))).toMatchObject({
+    code: 3,
+    json: { error: { code: 'FILE_NOT_FOUND', requestId: expect.any(String) } },
+  })
 })
 
 test('every server answers its checks and exposes metrics', async () => {
@@ -170,5 +252,8 @@ test('a repeated request is done once, and another one under its id is refused',
   const first = await cluster.rest('DELETE', '/v1/files/once/x', { headers })
   expect(first.status).toBe(200)
   expect(await cluster.rest('DELETE', '/v1/files/once/x', { headers })).toMatchObject({ status: 200, json: first.json })
-  expect(await cluster.rest('DELETE', '/v1/files/once/y', { headers })).toMatchObject({ status: 409, json: { error: { code: 'REQUEST_ID_REUSED', requestId: 'once-1' } } })
+  expect(await cluster.rest('DELETE', '/v1/files/once/y', { headers })).toMatchObject({
+    status: 409,
+    json: { error: { code: 'REQUEST_ID_REUSED', requestId: 'once-1' } },
+  })
 })

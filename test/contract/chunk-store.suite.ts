@@ -83,15 +83,18 @@ export function chunkStoreSuite(name: string, open: () => Promise<ChunkStoreUnde
       await under.close()
     })
 
-    test.each([1, 4095, 4096, 4097, 64 * KiB, MiB - 1, MiB, MiB + 1, 3 * MiB + 17])('a chunk of %i bytes reads back, leaf by leaf', async (lengthBytes) => {
-      const chunk = newChunk(lengthBytes)
-      const data = dataOf(lengthBytes)
-      const stored = await put(store, chunk, data)
-      expect(stored).toMatchObject({ chunkId: chunk.chunkId, lengthBytes, sequence: 1001 })
-      expect(store.find(chunk.chunkId)).toEqual(stored)
-      const back = await read(store, chunk.chunkId)
-      expect(xxh64(back)).toBe(xxh64(data))
-    })
+    test.each([1, 4095, 4096, 4097, 64 * KiB, MiB - 1, MiB, MiB + 1, 3 * MiB + 17])(
+      'a chunk of %i bytes reads back, leaf by leaf',
+      async (lengthBytes) => {
+        const chunk = newChunk(lengthBytes)
+        const data = dataOf(lengthBytes)
+        const stored = await put(store, chunk, data)
+        expect(stored).toMatchObject({ chunkId: chunk.chunkId, lengthBytes, sequence: 1001 })
+        expect(store.find(chunk.chunkId)).toEqual(stored)
+        const back = await read(store, chunk.chunkId)
+        expect(xxh64(back)).toBe(xxh64(data))
+      },
+    )
 
     test('nothing is visible before the commit, and nothing is left after an abort', async () => {
       const chunk = newChunk(100)

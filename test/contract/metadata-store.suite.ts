@@ -61,13 +61,34 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
 
     const openUpload = (path: string, changes: Record<string, unknown> = {}) =>
       store.openUpload({
-        path, sizeBytes: null, fingerprint: null, chunkSizeBytes: undefined, replicas: undefined, precondition: NO_PRECONDITION,
-        owner: 'test', adoption: { kind: 'none' }, bucketDefaults: DEFAULTS, ...changes,
-      }) // prettier-ignore
+        path,
+        sizeBytes: null,
+        fingerprint: null,
+        chunkSizeBytes: undefined,
+        replicas: undefined,
+        precondition: NO_PRECONDITION,
+        owner: 'test',
+        adoption: { kind: 'none' },
+        bucketDefaults: DEFAULTS,
+        ...changes,
+      })
 
-    const receiptOf = (server: ServerRecord & { diskId: DiskId }, id: ChunkId, lengthBytes: number, chunkRoot: Checksum64, storeSeq = sequence++) => ({
+    const receiptOf = (
+      server: ServerRecord & { diskId: DiskId },
+      id: ChunkId,
+      lengthBytes: number,
+      chunkRoot: Checksum64,
+      storeSeq = sequence++,
+    ) => ({
       serverNo: server.serverNo,
-      receipt: signReceipt(server.receiptKey, { chunkId: id, serverId: server.serverId, diskId: server.diskId, lengthBytes, root: chunkRoot, storeSeq }),
+      receipt: signReceipt(server.receiptKey, {
+        chunkId: id,
+        serverId: server.serverId,
+        diskId: server.diskId,
+        lengthBytes,
+        root: chunkRoot,
+        storeSeq,
+      }),
     })
 
     /** Uploads a file of chunks of the given lengths; copies on the first `copies` servers. */
@@ -76,7 +97,11 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       const { uploadId, writerEpoch } = session
       const chunks = lengths.map((lengthBytes, index) => ({ index, lengthBytes, chunkId: chunkId(), root: root(index + 1) }))
       if (chunks.length > 0) {
-        await store.allocateChunks({ uploadId, writerEpoch, chunks: chunks.map((chunk) => ({ ...chunk, isNew: true, targets: [] })) })
+        await store.allocateChunks({
+          uploadId,
+          writerEpoch,
+          chunks: chunks.map((chunk) => ({ ...chunk, isNew: true, targets: [] })),
+        })
         let offset = 0
         await store.reportChunks({
           uploadId,
@@ -84,12 +109,22 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
           chunks: chunks.map((chunk) => {
             const at = offset
             offset += chunk.lengthBytes
-            return { ...chunk, offset: at, receipts: servers.slice(0, copies).map((server) => receiptOf(server, chunk.chunkId, chunk.lengthBytes, chunk.root)) }
+            return {
+              ...chunk,
+              offset: at,
+              receipts: servers.slice(0, copies).map((server) => receiptOf(server, chunk.chunkId, chunk.lengthBytes, chunk.root)),
+            }
           }),
         })
       }
       const sizeBytes = lengths.reduce((sum, length) => sum + length, 0)
-      const file = await store.commitUpload({ uploadId, writerEpoch, sizeBytes, chunkCount: chunks.length, checksum: fileChecksum(chunks) })
+      const file = await store.commitUpload({
+        uploadId,
+        writerEpoch,
+        sizeBytes,
+        chunkCount: chunks.length,
+        checksum: fileChecksum(chunks),
+      })
       return { file, chunks, session }
     }
 
@@ -103,7 +138,10 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
         [2, chunks[2]?.chunkId, 128 * KiB],
       ])
       expect(listed[0]?.serving).toHaveLength(3)
-      expect(await store.findManifestChunk({ manifestId: file.manifestId, offset: 128 * KiB + 1 })).toEqual({ index: 2, offset: 128 * KiB })
+      expect(await store.findManifestChunk({ manifestId: file.manifestId, offset: 128 * KiB + 1 })).toEqual({
+        index: 2,
+        offset: 128 * KiB,
+      })
       expect(await store.chunkHealth({})).toMatchObject({ total: 3, healthy: 3, underReplicated: 0, unavailable: 0 })
     })
 
@@ -131,10 +169,13 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       const { uploadId, writerEpoch } = await openUpload('/b/k')
       const chunk = { index: 0, lengthBytes: 10, chunkId: chunkId(), root: root(1) }
       await store.allocateChunks({ uploadId, writerEpoch, chunks: [{ ...chunk, isNew: true, targets: [] }] })
-      const [one, two, three] = servers as [typeof servers[0], typeof servers[0], typeof servers[0]]
+      const [one, two, three] = servers as [(typeof servers)[0], (typeof servers)[0], (typeof servers)[0]]
       const wiped = { ...one, diskId: newId<DiskId>(random) }
-      const report = (receipts: ReturnType<typeof receiptOf>[]) => store.reportChunks({ uploadId, writerEpoch, chunks: [{ ...chunk, offset: 0, receipts }] })
-      await expect(report([receiptOf(wiped, chunk.chunkId, 10, chunk.root), receiptOf(two, chunk.chunkId, 10, chunk.root)])).rejects.toMatchObject({ code: 'NOT_ENOUGH_REPLICAS' })
+      const report = (receipts: ReturnType<typeof receiptOf>[]) =>
+        store.reportChunks({ uploadId, writerEpoch, chunks: [{ ...chunk, offset: 0, receipts }] })
+      await expect(
+        report([receiptOf(wiped, chunk.chunkId, 10, chunk.root), receiptOf(two, chunk.chunkId, 10, chunk.root)]),
+      ).rejects.toMatchObject({ code: 'NOT_ENOUGH_REPLICAS' })
       await report([receiptOf(two, chunk.chunkId, 10, chunk.root), receiptOf(three, chunk.chunkId, 10, chunk.root)])
       await store.setServerStates({ changes: [{ serverNo: three.serverNo, state: 'suspect' }] })
       const commit = { uploadId, writerEpoch, sizeBytes: 10, chunkCount: 1, checksum: fileChecksum([chunk]) }
@@ -150,8 +191,12 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       const request = { id: 'r1', digest: 'd' }
       const first = await store.deleteFile({ path: '/b/k', purge: false, precondition: NO_PRECONDITION, request })
       expect(await store.deleteFile({ path: '/b/k', purge: false, precondition: NO_PRECONDITION, request })).toEqual(first)
-      await expect(store.deleteFile({ path: '/b/k', purge: false, precondition: NO_PRECONDITION })).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' })
-      await expect(store.deleteFile({ path: '/b/x', purge: false, precondition: NO_PRECONDITION, request: { id: 'r1', digest: 'e' } })).rejects.toMatchObject({ code: 'REQUEST_ID_REUSED' })
+      await expect(store.deleteFile({ path: '/b/k', purge: false, precondition: NO_PRECONDITION })).rejects.toMatchObject({
+        code: 'FILE_NOT_FOUND',
+      })
+      await expect(
+        store.deleteFile({ path: '/b/x', purge: false, precondition: NO_PRECONDITION, request: { id: 'r1', digest: 'e' } }),
+      ).rejects.toMatchObject({ code: 'REQUEST_ID_REUSED' })
     })
 
     test('overwriting raises the generation; conditions on it hold', async () => {
@@ -159,7 +204,9 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       const { file } = await upload('/b/k', [6])
       expect(file.generation).toBe(2)
       await expect(openUpload('/b/k', { precondition: { kind: 'absent' } })).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
-      await expect(openUpload('/b/k', { precondition: { kind: 'generation', generation: 1 } })).rejects.toMatchObject({ code: 'PRECONDITION_FAILED' })
+      await expect(openUpload('/b/k', { precondition: { kind: 'generation', generation: 1 } })).rejects.toMatchObject({
+        code: 'PRECONDITION_FAILED',
+      })
       const late = await openUpload('/b/k', { precondition: { kind: 'generation', generation: 2 } })
       await upload('/b/k', [7])
       const commit = { uploadId: late.uploadId, writerEpoch: 1, sizeBytes: 0, chunkCount: 0, checksum: fileChecksum([]) }
@@ -169,22 +216,30 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
     test('a session is taken up by who has the same source, and the older writer is refused', async () => {
       const source = { fingerprint: 'f', sizeBytes: 9 }
       const first = await openUpload('/b/k', source)
-      await expect(openUpload('/b/k', { ...source, adoption: { kind: 'if-idle' } })).rejects.toMatchObject({ code: 'UPLOAD_ACTIVE', data: { uploadId: first.uploadId } })
-      expect(await openUpload('/b/k', { fingerprint: 'other', sizeBytes: 9, adoption: { kind: 'if-idle' } })).toMatchObject({ resumed: false })
+      await expect(openUpload('/b/k', { ...source, adoption: { kind: 'if-idle' } })).rejects.toMatchObject({
+        code: 'UPLOAD_ACTIVE',
+        data: { uploadId: first.uploadId },
+      })
+      expect(await openUpload('/b/k', { fingerprint: 'other', sizeBytes: 9, adoption: { kind: 'if-idle' } })).toMatchObject({
+        resumed: false,
+      })
       const second = await openUpload('/b/k', { ...source, adoption: { kind: 'take-over', uploadId: first.uploadId } })
       expect(second).toMatchObject({ uploadId: first.uploadId, resumed: true, writerEpoch: 2 })
-      await expect(store.keepUpload({ uploadId: first.uploadId, writerEpoch: 1 })).rejects.toMatchObject({ code: 'UPLOAD_SUPERSEDED' })
+      await expect(store.keepUpload({ uploadId: first.uploadId, writerEpoch: 1 })).rejects.toMatchObject({
+        code: 'UPLOAD_SUPERSEDED',
+      })
       await store.keepUpload({ uploadId: first.uploadId, writerEpoch: 2 })
     })
 
     test('listings fold at the delimiter, page, and order by bytes', async () => {
       for (const key of ['a', 'd/1', 'd/2', 'e/x/y', 'z', 'é', '😀', '\uffee']) await upload(`/b/${key}`, [])
       await upload('/bb/other', [])
-      const list = (after: string | undefined, limit: number, delimiter: string | undefined) => store.listPage({ prefix: '/b/', delimiter, after, limit })
+      const list = (after: string | undefined, limit: number, delimiter: string | undefined) =>
+        store.listPage({ prefix: '/b/', delimiter, after, limit })
       const all = await list(undefined, 100, '/')
       expect(all.entries.map((entry) => entry.path)).toEqual(['/b/a', '/b/d/', '/b/e/', '/b/z', '/b/é', '/b/\uffee', '/b/😀'])
       const paged: string[] = []
-      for (let after: string | undefined; ; ) {
+      for (let after: string | undefined; ;) {
         const page: Awaited<ReturnType<typeof list>> = await list(after, 2, '/')
         paged.push(...page.entries.map((entry) => entry.path))
         if (page.next === null) break
@@ -192,7 +247,9 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       }
       expect(paged).toEqual(all.entries.map((entry) => entry.path))
       expect((await list(undefined, 100, undefined)).entries).toHaveLength(8)
-      expect((await store.listPage({ prefix: '/b/d', delimiter: '/', after: undefined, limit: 9 })).entries).toEqual([{ kind: 'prefix', path: '/b/d/' }])
+      expect((await store.listPage({ prefix: '/b/d', delimiter: '/', after: undefined, limit: 9 })).entries).toEqual([
+        { kind: 'prefix', path: '/b/d/' },
+      ])
     })
 
     test('a copy shares the manifest, and its chunks live until both names are purged', async () => {
@@ -210,7 +267,8 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       expect(await store.getChunk({ chunkId: id })).toMatchObject({ state: ChunkState.deleting })
       const deletions = await store.listDeletions({ limitPerServer: 10 })
       expect(deletions).toHaveLength(3)
-      for (const { serverNo } of deletions) await store.applyChanges({ serverNo, changes: [{ kind: 'removed', sequence: sequence++, chunkId: id }] })
+      for (const { serverNo } of deletions)
+        await store.applyChanges({ serverNo, changes: [{ kind: 'removed', sequence: sequence++, chunkId: id }] })
       expect(await store.getChunk({ chunkId: id })).toBeUndefined()
       expect(await store.spaceUse({})).toMatchObject({ files: 0, fileBytes: 0, liveBytes: 0, garbageBytes: 0 })
     })
@@ -218,8 +276,15 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
     test('renaming keeps file and content; a deleted file comes back from the trash', async () => {
       const { file } = await upload('/b/k', [5])
       await upload('/b/taken', [6])
-      await expect(store.renameFile({ from: '/b/k', to: '/b/taken', precondition: { kind: 'absent' }, bucketDefaults: DEFAULTS })).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
-      const renamed = await store.renameFile({ from: '/b/k', to: '/b/new', precondition: { kind: 'absent' }, bucketDefaults: DEFAULTS })
+      await expect(
+        store.renameFile({ from: '/b/k', to: '/b/taken', precondition: { kind: 'absent' }, bucketDefaults: DEFAULTS }),
+      ).rejects.toMatchObject({ code: 'ALREADY_EXISTS' })
+      const renamed = await store.renameFile({
+        from: '/b/k',
+        to: '/b/new',
+        precondition: { kind: 'absent' },
+        bucketDefaults: DEFAULTS,
+      })
       expect(renamed).toMatchObject({ fileId: file.fileId, manifestId: file.manifestId, generation: 1 })
       expect(await store.statFile({ path: '/b/k' })).toBeUndefined()
       await store.deleteFile({ path: '/b/new', purge: false, precondition: NO_PRECONDITION })
@@ -247,7 +312,10 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       const shard = Number.parseInt(id.slice(0, 2), 16)
       const serverNo = servers[0]?.serverNo as number
       expect(await store.applyShardReport({ serverNo, shard, asOfSequence: 50, copies: [] })).toEqual({ added: 0, removed: 0 })
-      expect(await store.applyShardReport({ serverNo, shard, asOfSequence: sequence++, copies: [] })).toEqual({ added: 0, removed: 1 })
+      expect(await store.applyShardReport({ serverNo, shard, asOfSequence: sequence++, copies: [] })).toEqual({
+        added: 0,
+        removed: 1,
+      })
       expect(await store.chunkHealth({})).toMatchObject({ underReplicated: 1 })
     })
 
@@ -260,7 +328,9 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       const below = await store.listUnhealthy({ healthClass: HealthClass.belowGoal, limit: 10 })
       expect(last.map((one) => one.chunkId)).toEqual([weak.chunks[0]?.chunkId])
       expect(below.map((one) => one.chunkId)).toEqual([chunks[0]?.chunkId])
-      await store.deferRepairs({ deferrals: [{ chunkId: below[0]?.chunkId as ChunkId, nextMs: store.now() + 60_000, error: 'none', failed: true }] })
+      await store.deferRepairs({
+        deferrals: [{ chunkId: below[0]?.chunkId as ChunkId, nextMs: store.now() + 60_000, error: 'none', failed: true }],
+      })
       expect(await store.listUnhealthy({ healthClass: HealthClass.belowGoal, limit: 10 })).toEqual([])
       const fourth = servers[3] as (typeof servers)[0]
       const copy = receiptOf(fourth, chunks[0]?.chunkId as ChunkId, 5, root(1))
@@ -295,7 +365,19 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
     test('a copy of a chunk that the metadata does not know is an orphan, and goes only after its grace', async () => {
       const serverNo = servers[0]?.serverNo as number
       const id = chunkId()
-      await store.applyChanges({ serverNo, changes: [{ kind: 'added', sequence: sequence++, chunkId: id, diskId: servers[0]?.diskId as DiskId, lengthBytes: 5, root: root(1) }] })
+      await store.applyChanges({
+        serverNo,
+        changes: [
+          {
+            kind: 'added',
+            sequence: sequence++,
+            chunkId: id,
+            diskId: servers[0]?.diskId as DiskId,
+            lengthBytes: 5,
+            root: root(1),
+          },
+        ],
+      })
       expect(await store.condemnOrphans({ before: store.now() - 60_000, limit: 9 })).toBe(0)
       expect(await store.condemnOrphans({ before: store.now() + 1000, limit: 9 })).toBe(1)
       expect(await store.listDeletions({ limitPerServer: 9 })).toEqual([{ serverNo, chunkIds: [id] }])
@@ -308,17 +390,26 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       expect(await store.getJob({ jobId: job.id })).toMatchObject({ state: 'done', processed: 2, skipped: 1 })
       const listed = await store.listPage({ prefix: '/b/', delimiter: undefined, after: undefined, limit: 10 })
       expect(listed.entries.map((entry) => entry.path)).toEqual(['/b/p/2', '/b/q/1', '/b/q/2', '/b/q/3'])
-      await expect(store.createJob({ kind: 'copy-prefix', from: '/b/q/', to: '/b/q/r/', flag: false })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' })
+      await expect(store.createJob({ kind: 'copy-prefix', from: '/b/q/', to: '/b/q/r/', flag: false })).rejects.toMatchObject({
+        code: 'INVALID_ARGUMENT',
+      })
     })
 
     test('a server that comes back has a higher incarnation; the same process has not', async () => {
       const before = servers[0] as (typeof servers)[0]
       const again = (instanceId: string) =>
         store.registerServer({
-          serverId: before.serverId, freshId: chunkId(), freshReceiptKey: { keyId: 'x', secret: 'cd'.repeat(32) }, instanceId, url: before.url,
-          zone: 'z', rack: 'r', host: 'h', disks: [{ diskId: before.diskId, path: '/d0', state: 'ok', totalBytes: 1, freeBytes: 1, usedBytes: 0, chunkCount: 0 }],
+          serverId: before.serverId,
+          freshId: chunkId(),
+          freshReceiptKey: { keyId: 'x', secret: 'cd'.repeat(32) },
+          instanceId,
+          url: before.url,
+          zone: 'z',
+          rack: 'r',
+          host: 'h',
+          disks: [{ diskId: before.diskId, path: '/d0', state: 'ok', totalBytes: 1, freeBytes: 1, usedBytes: 0, chunkCount: 0 }],
           seen: { epoch: 0, position: 0 },
-        }) // prettier-ignore
+        })
       expect(await again(before.instanceId)).toMatchObject({ serverNo: before.serverNo, incarnation: 1 })
       expect(await again('another')).toMatchObject({ serverNo: before.serverNo, incarnation: 2, receiptKey: before.receiptKey })
     })

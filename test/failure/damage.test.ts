@@ -68,7 +68,9 @@ describe('one copy is damaged', () => {
       'the copy is whole again',
       async () => {
         const now = (await places(3)).find((place) => place.server === victim?.server)
-        return now !== undefined && existsSync(now.file) && readFileSync(now.file).subarray(0, CHUNK).equals(before.subarray(0, CHUNK))
+        return (
+          now !== undefined && existsSync(now.file) && readFileSync(now.file).subarray(0, CHUNK).equals(before.subarray(0, CHUNK))
+        )
       },
       90_000,
     )
@@ -93,7 +95,10 @@ test('every copy of a leaf is damaged: a clear error and exit code 6, never wron
   await cluster.ok('put', cluster.file('lost'), '/b/lost', '--chunk-size', '4MiB')
   const id = (await cluster.ok('stat', '/b/lost')).json.chunks[0].id as string
   for (const { file } of (await cluster.ok('chunk', 'locate', id)).json as Place[]) flipBit(file, 1024 * KiB + 5)
-  expect(await cluster.cli('get', '/b/lost', cluster.file('never'))).toMatchObject({ code: 6, json: { error: { code: 'DATA_LOST', retryable: false } } })
+  expect(await cluster.cli('get', '/b/lost', cluster.file('never'))).toMatchObject({
+    code: 6,
+    json: { error: { code: 'DATA_LOST', retryable: false } },
+  })
   expect(existsSync(cluster.file('never'))).toBe(false)
   await cluster.ok('get', '/b/lost', cluster.file('part'), '--range', '0-1048575')
   expect(readFileSync(cluster.file('part')).equals(data.subarray(0, 1024 * KiB))).toBe(true)

@@ -172,8 +172,16 @@ test('everything is killed in mid-upload: after a new start the same command goe
   await cluster.stop('SIGKILL')
   await using again = await TestCluster.start({ directory: cluster.directory })
   expect(again.ready.token).toBe(cluster.ready.token)
-  expect(again.ready.processes.map((one) => [one.role, one.id]).filter(([role]) => role !== 'gateway').sort()).toEqual(
-    cluster.ready.processes.map((one) => [one.role, one.id]).filter(([role]) => role !== 'gateway').sort(),
+  expect(
+    again.ready.processes
+      .map((one) => [one.role, one.id])
+      .filter(([role]) => role !== 'gateway')
+      .sort(),
+  ).toEqual(
+    cluster.ready.processes
+      .map((one) => [one.role, one.id])
+      .filter(([role]) => role !== 'gateway')
+      .sort(),
   )
   expect((await again.begin(['put', cluster.file('in'), '/b/x', '--chunk-size', '4MiB', '--json']).done).code).toBe(0)
   await again.ok('get', '/b/x', again.file('out'))

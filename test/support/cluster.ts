@@ -73,7 +73,16 @@ export class TestCluster implements AsyncDisposable {
   static async start(options: StartOptions = {}): Promise<TestCluster> {
     const scratch = mkdtempSync(path.join(tmpdir(), 'cairn-test-'))
     const directory = options.directory ?? path.join(scratch, 'cluster')
-    const args = ['up', '--dir', directory, '--json', '--port', '0', ...(options.chunkservers ? ['--chunkservers', String(options.chunkservers)] : []), ...(options.flags ?? [])]
+    const args = [
+      'up',
+      '--dir',
+      directory,
+      '--json',
+      '--port',
+      '0',
+      ...(options.chunkservers ? ['--chunkservers', String(options.chunkservers)] : []),
+      ...(options.flags ?? []),
+    ]
     const up = spawn(process.execPath, [CAIRN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
     const exited = new Promise<void>((resolve) => up.once('exit', () => resolve()))
     let stderr = ''
@@ -84,7 +93,7 @@ export class TestCluster implements AsyncDisposable {
         const event = parse(line) as { event?: string; error?: unknown } & TestCluster['ready']
         if (event?.event === 'ready') resolve(event)
         else if (event?.error) reject(new Error(`up failed: ${line}`))
-        else if (event && cluster) cluster.#heard(event as unknown as Record<string, unknown>)
+        else if (event && cluster) cluster.#heard(event)
       })
       up.once('exit', (code) => reject(new Error(`up ended with ${code}: ${stderr}`)))
     })
@@ -95,7 +104,11 @@ export class TestCluster implements AsyncDisposable {
   #heard(event: Record<string, unknown>): void {
     this.#events.push(event)
     if (event['event'] !== 'restarted') return
-    const processes = this.ready.processes.map((one) => (one.id === event['id'] || (one.role === event['role'] && one.role !== 'chunkserver') ? { ...one, pid: event['pid'] as number, url: event['url'] as string } : one))
+    const processes = this.ready.processes.map((one) =>
+      one.id === event['id'] || (one.role === event['role'] && one.role !== 'chunkserver')
+        ? { ...one, pid: event['pid'] as number, url: event['url'] as string }
+        : one,
+    )
     this.ready = { ...this.ready, processes }
   }
 
@@ -116,7 +129,10 @@ export class TestCluster implements AsyncDisposable {
   }
 
   /** Starts a command and lets it run. */
-  begin(args: readonly string[], options: { input?: NodeJS.ReadableStream | Buffer; env?: Record<string, string> } = {}): RunningCommand {
+  begin(
+    args: readonly string[],
+    options: { input?: NodeJS.ReadableStream | Buffer; env?: Record<string, string> } = {},
+  ): RunningCommand {
     return runCairn(args, { ...this.env, ...options.env }, options.input)
   }
 
@@ -132,10 +148,19 @@ export class TestCluster implements AsyncDisposable {
     return result
   }
 
-  async rest(method: string, route: string, options: { body?: unknown; headers?: Record<string, string>; token?: string } = {}): Promise<{ status: number; headers: Headers; json: any }> { // eslint-disable-line @typescript-eslint/no-explicit-any
+  async rest(
+    method: string,
+    route: string,
+    options: { body?: unknown; headers?: Record<string, string>; token?: string } = {},
+    // eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests look into many shapes
+  ): Promise<{ status: number; headers: Headers; json: any }> {
     const response = await fetch(this.ready.master + route, {
       method,
-      headers: { authorization: `Bearer ${options.token ?? this.ready.token}`, 'content-type': 'application/json', ...options.headers },
+      headers: {
+        authorization: `Bearer ${options.token ?? this.ready.token}`,
+        'content-type': 'application/json',
+        ...options.headers,
+      },
       ...(options.body === undefined ? {} : { body: JSON.stringify(options.body) }),
     })
     const text = await response.text()
@@ -143,7 +168,10 @@ export class TestCluster implements AsyncDisposable {
   }
 
   gateway(route: string, init: RequestInit = {}): Promise<Response> {
-    return fetch(this.ready.gateway + route, { ...init, headers: { authorization: `Bearer ${this.ready.token}`, ...(init.headers as Record<string, string>) } })
+    return fetch(this.ready.gateway + route, {
+      ...init,
+      headers: { authorization: `Bearer ${this.ready.token}`, ...(init.headers as Record<string, string>) },
+    })
   }
 
   kill(info: Pick<ProcessInfo, 'pid'>, signal: NodeJS.Signals = 'SIGKILL'): void {
@@ -181,8 +209,15 @@ export class TestCluster implements AsyncDisposable {
   }
 }
 
-export function runCairn(args: readonly string[], env: Record<string, string>, input?: NodeJS.ReadableStream | Buffer): RunningCommand {
-  const child = spawn(process.execPath, [CAIRN, ...args], { stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'], env: { ...process.env, ...env } })
+export function runCairn(
+  args: readonly string[],
+  env: Record<string, string>,
+  input?: NodeJS.ReadableStream | Buffer,
+): RunningCommand {
+  const child = spawn(process.execPath, [CAIRN, ...args], {
+    stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  })
   const stdout: Buffer[] = []
   const stderr: Buffer[] = []
   child.stdout?.on('data', (data: Buffer) => stdout.push(data))
@@ -214,7 +249,7 @@ export async function randomFile(file: string, sizeBytes: number): Promise<strin
   const hash = createHash('sha256')
   const handle = await open(file, 'w')
   const block = Buffer.allocUnsafe(Math.min(sizeBytes, 4 * 1024 * 1024) || 1)
-  for (let written = 0; written < sizeBytes; ) {
+  for (let written = 0; written < sizeBytes;) {
     const piece = block.subarray(0, Math.min(block.length, sizeBytes - written))
     randomFillSync(piece)
     hash.update(piece)

@@ -63,7 +63,12 @@ export class SimCluster implements AsyncDisposable {
     cluster.store = await openMemoryStore(cluster.clock, new SeededRandom(options.seed + 2))
     await cluster.startMaster()
     for (let index = 0; index < options.chunkservers; index += 1) {
-      cluster.servers.push({ node: `cs-${index}`, disk: new MemoryDisk(), zone: `zone-${index % (options.zones ?? 1)}`, running: undefined })
+      cluster.servers.push({
+        node: `cs-${index}`,
+        disk: new MemoryDisk(),
+        zone: `zone-${index % (options.zones ?? 1)}`,
+        running: undefined,
+      })
       await cluster.startServer(index)
     }
     return cluster

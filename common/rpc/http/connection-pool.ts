@@ -36,7 +36,8 @@ export class ConnectionPool {
     // Bytes that nobody asked for: the other side is out of step, so its next answer could be taken for another's.
     if (stream.hasUnread) return stream.destroy(new CairnError('PROTOCOL_ERROR', 'unasked bytes on the connection'))
     const list = this.#idle.get(origin) ?? []
-    if (this.#closed || list.length >= IDLE_PER_ORIGIN_MAX) return stream.destroy(new CairnError('CONNECTION_FAILED', 'not needed'))
+    if (this.#closed || list.length >= IDLE_PER_ORIGIN_MAX)
+      return stream.destroy(new CairnError('CONNECTION_FAILED', 'not needed'))
     const drop = (): void => {
       const index = list.findIndex((idle) => idle.stream === stream)
       if (index >= 0) list.splice(index, 1)

@@ -23,7 +23,13 @@ export interface ResponseHead {
 }
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
-const REASONS: Readonly<Record<number, string>> = { 100: 'Continue', 102: 'Processing', 200: 'OK', 206: 'Partial Content', 404: 'Not Found' }
+const REASONS: Readonly<Record<number, string>> = {
+  100: 'Continue',
+  102: 'Processing',
+  200: 'OK',
+  206: 'Partial Content',
+  404: 'Not Found',
+}
 
 const malformed = (why: string): CairnError => new CairnError('PROTOCOL_ERROR', `The HTTP message is malformed: ${why}.`)
 
@@ -36,7 +42,8 @@ function splitHead(bytes: Uint8Array): { startLine: string; headers: Headers } {
     const name = line.slice(0, Math.max(0, colon)).toLowerCase()
     if (!TOKEN.test(name)) throw malformed('a header name is invalid')
     const value = line.slice(colon + 1).trim()
-    if (name === 'content-length' && headers[name] !== undefined && headers[name] !== value) throw malformed('two different content lengths')
+    if (name === 'content-length' && headers[name] !== undefined && headers[name] !== value)
+      throw malformed('two different content lengths')
     headers[name] = headers[name] === undefined || name === 'content-length' ? value : `${headers[name]}, ${value}`
   }
   return { startLine: lines[0] ?? '', headers }

@@ -72,7 +72,8 @@ export class HttpExchange implements Exchange {
         return
       } catch (error) {
         // An idle connection may have been closed by the other side just now; nothing was sent in vain, so try another.
-        const untouched = reused && !this.answered && this.#unsentBytes === this.#request.contentLength && this.#writesPending === 0
+        const untouched =
+          reused && !this.answered && this.#unsentBytes === this.#request.contentLength && this.#writesPending === 0
         if (!untouched || this.#failure) throw error
         this.#pool.dropIdle(origin)
       }
@@ -140,7 +141,11 @@ export class HttpExchange implements Exchange {
   #waitsForPeer(): boolean {
     if (!this.#stream) return true
     if (this.answered) return this.#readPending
-    return this.#writesPending > 0 || this.#unsentBytes === 0 || (this.#request.expectContinue === true && this.#unsentBytes === this.#request.contentLength)
+    return (
+      this.#writesPending > 0 ||
+      this.#unsentBytes === 0 ||
+      (this.#request.expectContinue === true && this.#unsentBytes === this.#request.contentLength)
+    )
   }
 
   #watch(): void {
@@ -153,15 +158,18 @@ export class HttpExchange implements Exchange {
     }
     let seen = -1
     let since = performance.now()
-    const timer = setInterval(() => {
-      const moved = this.#stream?.bytesMoved ?? 0
-      if (moved !== seen || !this.#waitsForPeer()) {
-        seen = moved
-        since = performance.now()
-      } else if (performance.now() - since >= stallTimeoutMs) {
-        this.destroy(new CairnError('TIMEOUT', `${url} made no progress for ${stallTimeoutMs} ms.`))
-      }
-    }, Math.max(20, stallTimeoutMs / 8))
+    const timer = setInterval(
+      () => {
+        const moved = this.#stream?.bytesMoved ?? 0
+        if (moved !== seen || !this.#waitsForPeer()) {
+          seen = moved
+          since = performance.now()
+        } else if (performance.now() - since >= stallTimeoutMs) {
+          this.destroy(new CairnError('TIMEOUT', `${url} made no progress for ${stallTimeoutMs} ms.`))
+        }
+      },
+      Math.max(20, stallTimeoutMs / 8),
+    )
     this.#cleanups.push(() => clearInterval(timer))
   }
 

@@ -53,7 +53,13 @@ export function bind(server: net.Server, options: ListenOptions): Promise<void> 
       const taken = systemCode(error) === 'EADDRINUSE'
       const where = `${options.host}:${options.port}`
       reject(
-        new CairnError(taken ? 'PORT_IN_USE' : 'LOCAL_IO_ERROR', taken ? `Another program listens on ${where}. Choose another --port, or 0 for any.` : `Cannot listen on ${where}: ${messageOf(error)}.`, { cause: error }),
+        new CairnError(
+          taken ? 'PORT_IN_USE' : 'LOCAL_IO_ERROR',
+          taken
+            ? `Another program listens on ${where}. Choose another --port, or 0 for any.`
+            : `Cannot listen on ${where}: ${messageOf(error)}.`,
+          { cause: error },
+        ),
       )
     })
     server.listen(options.port, options.host, () => resolve())
@@ -107,8 +113,12 @@ class Connection {
     }
     const body = new BodyReader(this.#stream, head, () => this.#interim(100))
     const abort = new AbortController()
-    const offClose = this.#stream.onClose(() => abort.abort(new CairnError('CONNECTION_FAILED', 'The client has closed the connection.')))
-    const response = await this.#handler(toIncoming(head, body, abort.signal, (status) => this.#interim(status))).catch(errorResponse)
+    const offClose = this.#stream.onClose(() =>
+      abort.abort(new CairnError('CONNECTION_FAILED', 'The client has closed the connection.')),
+    )
+    const response = await this.#handler(toIncoming(head, body, abort.signal, (status) => this.#interim(status))).catch(
+      errorResponse,
+    )
     offClose()
     const reusable = head.keepAlive && !this.#stopping && body.remaining <= 64 * KiB && !body.goAheadPending
     await this.#send(response, reusable, head.method)
@@ -143,7 +153,7 @@ class Connection {
     const timer = setTimeout(() => this.cut(), LINGER_MS)
     const scratch = new Uint8Array(64 * KiB)
     try {
-      for (let read = 0; read < LINGER_BYTES_MAX; ) {
+      for (let read = 0; read < LINGER_BYTES_MAX;) {
         const count = await this.#stream.readInto(scratch)
         if (count < scratch.length) break
         read += count
@@ -202,7 +212,12 @@ class BodyReader implements ByteReader {
   }
 }
 
-function toIncoming(head: RequestHead, body: BodyReader, signal: AbortSignal, interim: (status: 100 | 102) => void): IncomingRequest {
+function toIncoming(
+  head: RequestHead,
+  body: BodyReader,
+  signal: AbortSignal,
+  interim: (status: 100 | 102) => void,
+): IncomingRequest {
   const question = head.target.indexOf('?')
   return {
     method: head.method,

@@ -33,7 +33,10 @@ export class HttpTransport implements Transport {
 
   async call(options: CallRequest): Promise<CallResponse> {
     const abort = new AbortController()
-    const timer = setTimeout(() => abort.abort(new CairnError('TIMEOUT', `${options.url} did not answer within ${options.timeoutMs} ms.`)), options.timeoutMs)
+    const timer = setTimeout(
+      () => abort.abort(new CairnError('TIMEOUT', `${options.url} did not answer within ${options.timeoutMs} ms.`)),
+      options.timeoutMs,
+    )
     const onAbort = (): void => abort.abort(options.signal?.reason)
     options.signal?.addEventListener('abort', onAbort, { once: true })
     if (options.signal?.aborted) onAbort()

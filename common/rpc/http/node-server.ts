@@ -14,7 +14,10 @@ export interface RunningServer {
 /** Idle connections outlive those of clients, so that it is the client who closes them. */
 const KEEP_ALIVE_MS = 75_000
 
-export async function listenNode(server: http.Server, options: ListenOptions): Promise<{ readonly url: string; close(graceMs: number): Promise<void> }> {
+export async function listenNode(
+  server: http.Server,
+  options: ListenOptions,
+): Promise<{ readonly url: string; close(graceMs: number): Promise<void> }> {
   server.keepAliveTimeout = KEEP_ALIVE_MS
   server.headersTimeout = KEEP_ALIVE_MS + 5_000
   // Uploads through a gateway may take hours; what stands still is cut by whoever reads it.

@@ -244,7 +244,7 @@ interface OnRead {
 function eventsToOnRead(socket: net.Socket, onread: OnRead): net.Socket {
   socket.on('data', (data: Buffer) => {
     let wanted = true
-    for (let offset = 0; offset < data.length; ) {
+    for (let offset = 0; offset < data.length;) {
       const buffer = onread.buffer()
       const count = Math.min(buffer.length, data.length - offset)
       buffer.set(data.subarray(offset, offset + count))

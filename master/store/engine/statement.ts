@@ -42,15 +42,20 @@ export function statement<Params extends object, Row>(build: Build<Params, Row>)
       const query = build(db, markers)
       const { sql, parameters } = 'isRawBuilder' in query ? query.compile(db) : query.compile()
       const bind = (params: Params): unknown[] =>
-        parameters.map((parameter) => (parameter instanceof Parameter ? (params as Record<string, unknown>)[parameter.name] : parameter))
+        parameters.map((parameter) =>
+          parameter instanceof Parameter ? (params as Record<string, unknown>)[parameter.name] : parameter,
+        )
       return { sql, bind }
     },
   }
 }
 
 /** One request of an operation to the engine that runs it. */
-export type Query =
-  | { readonly kind: 'all' | 'one' | 'run'; readonly statement: Statement<never, unknown>; readonly params: unknown }
+export type Query = {
+  readonly kind: 'all' | 'one' | 'run'
+  readonly statement: Statement<never, unknown>
+  readonly params: unknown
+}
 
 /**
  * An operation: a generator that yields queries and gets their results. Written once, it runs synchronously on SQLite
@@ -60,15 +65,15 @@ export type Operation<Result> = Generator<Query, Result, unknown>
 
 /** All rows. */
 export function* all<Params, Row>(query: Statement<Params, Row>, params: Params): Operation<Row[]> {
-  return (yield { kind: 'all', statement: query as Statement<never, unknown>, params }) as Row[]
+  return (yield { kind: 'all', statement: query, params }) as Row[]
 }
 
 /** The first row, or undefined. */
 export function* one<Params, Row>(query: Statement<Params, Row>, params: Params): Operation<Row | undefined> {
-  return (yield { kind: 'one', statement: query as Statement<never, unknown>, params }) as Row | undefined
+  return (yield { kind: 'one', statement: query, params }) as Row | undefined
 }
 
 /** Changes rows; returns how many. */
 export function* run<Params>(query: Statement<Params, unknown>, params: Params): Operation<number> {
-  return (yield { kind: 'run', statement: query as Statement<never, unknown>, params }) as number
+  return (yield { kind: 'run', statement: query, params }) as number
 }

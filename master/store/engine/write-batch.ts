@@ -27,13 +27,21 @@ export interface BatchServices {
  * Runs the batch and syncs it. @returns one outcome per request, in order; all `DISK_FULL` when there was no room for it
  * @throws when the commit fails otherwise: then nothing is known about any of them, and the process must end
  */
-export function runWriteBatch(connection: SqliteConnection, requests: readonly WriteRequest[], services: BatchServices): WriteOutcome[] {
+export function runWriteBatch(
+  connection: SqliteConnection,
+  requests: readonly WriteRequest[],
+  services: BatchServices,
+): WriteOutcome[] {
   try {
     return commitBatch(connection, requests, services)
   } catch (error) {
     if (systemCode(error) !== 'SQLITE_FULL') throw error
     if (connection.native.inTransaction) connection.native.exec('ROLLBACK')
-    const full = new CairnError('DISK_FULL', "The disk of the master's metadata is full. Free space on it; nothing was changed.", { cause: error })
+    const full = new CairnError(
+      'DISK_FULL',
+      "The disk of the master's metadata is full. Free space on it; nothing was changed.",
+      { cause: error },
+    )
     return requests.map(() => ({ ok: false, error: full }))
   }
 }

@@ -10,8 +10,9 @@ const find = statement((db, p: { name: string }) => db.selectFrom('buckets').sel
 const page = statement((db, p: { after: string; limit: number }) =>
   db.selectFrom('buckets').selectAll().where('name', '>', p.after).orderBy('name').limit(p.limit),
 )
-const upsert = statement((_db, p: BucketTable) =>
-  sql<never>`insert into buckets (name, replicas, min_replicas, chunk_size_bytes, trash_days, created_ms)
+const upsert = statement(
+  (_db, p: BucketTable) =>
+    sql<never>`insert into buckets (name, replicas, min_replicas, chunk_size_bytes, trash_days, created_ms)
     values (${p.name}, ${p.replicas}, ${p.min_replicas}, ${p.chunk_size_bytes}, ${p.trash_days}, ${p.created_ms})
     on conflict (name) do update set replicas = excluded.replicas, min_replicas = excluded.min_replicas,
       chunk_size_bytes = excluded.chunk_size_bytes, trash_days = excluded.trash_days`,
@@ -21,7 +22,13 @@ const anyName = statement((db, p: { from: string; to: string }) =>
   db.selectFrom('names').select('path').where('path', '>=', p.from).where('path', '<', p.to).limit(1),
 )
 const anyUpload = statement((db, p: { from: string; to: string }) =>
-  db.selectFrom('uploads').select('path').where('state', '=', sql.lit(0)).where('path', '>=', p.from).where('path', '<', p.to).limit(1),
+  db
+    .selectFrom('uploads')
+    .select('path')
+    .where('state', '=', sql.lit(0))
+    .where('path', '>=', p.from)
+    .where('path', '<', p.to)
+    .limit(1),
 )
 
 const toInfo = (row: BucketTable): BucketInfo => ({
@@ -82,8 +89,14 @@ function* apply(ctx: OperationContext, args: PutBucketArgs): Operation<BucketInf
   const before: BucketPolicy = row ? toInfo(row) : args.defaults
   const policy: BucketPolicy = { ...before, ...args.changes }
   // One wanted copy alone means that one is enough, unless the caller says otherwise.
-  const lowered = args.changes.replicas !== undefined && args.changes.minReplicas === undefined && policy.minReplicas > policy.replicas
-  return yield* write(ctx, args.name, lowered ? { ...policy, minReplicas: policy.replicas } : policy, row?.created_ms ?? ctx.nowMs)
+  const lowered =
+    args.changes.replicas !== undefined && args.changes.minReplicas === undefined && policy.minReplicas > policy.replicas
+  return yield* write(
+    ctx,
+    args.name,
+    lowered ? { ...policy, minReplicas: policy.replicas } : policy,
+    row?.created_ms ?? ctx.nowMs,
+  )
 }
 
 /** @throws `BUCKET_NOT_FOUND`, `BUCKET_NOT_EMPTY` */
@@ -96,7 +109,8 @@ function* drop(ctx: OperationContext, name: string): Operation<{ name: string }>
   // All paths of the bucket lie between "/name/" and "/name0": "0" follows "/" in ASCII.
   const range = { from: `/${name}/`, to: `/${name}0` }
   const inside = (yield* one(anyName, range)) ?? (yield* one(anyUpload, range))
-  if (inside) throw new CairnError('BUCKET_NOT_EMPTY', `Bucket ${name} still holds ${inside.path}. Remove its files and uploads first.`)
+  if (inside)
+    throw new CairnError('BUCKET_NOT_EMPTY', `Bucket ${name} still holds ${inside.path}. Remove its files and uploads first.`)
   yield* run(remove, { name })
   yield* logChange(ctx, 'bucket.deleted', `/${name}/`, {})
   return { name }

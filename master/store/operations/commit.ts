@@ -23,8 +23,9 @@ const draftChunks = statement((db, p: { manifest: Uint8Array }) =>
     .where('manifest_id', '=', p.manifest)
     .orderBy('chunk_index'),
 )
-const weakestChunk = statement((_db, p: { manifest: Uint8Array; min: number }) =>
-  sql<{ chunk_index: number; copies: number }>`
+const weakestChunk = statement(
+  (_db, p: { manifest: Uint8Array; min: number }) =>
+    sql<{ chunk_index: number; copies: number }>`
     select chunk_index, copies from (
       select mc.chunk_index as chunk_index,
         (select coalesce(sum(d.serving), 0) from replicas r join disks d on d.disk_no = r.disk_no
@@ -79,22 +80,29 @@ function* commit(ctx: OperationContext, args: CommitUploadArgs): Operation<FileI
   yield* run(seal, { manifest: upload.manifest_id, size: args.sizeBytes, chunks: args.chunkCount })
   yield* putName(row)
   yield* closeUpload(ctx, upload, UploadState.committed)
-  yield* logChange(ctx, 'file.committed', row.path, { generation: row.generation, sizeBytes: row.size_bytes, checksum: row.checksum })
+  yield* logChange(ctx, 'file.committed', row.path, {
+    generation: row.generation,
+    sizeBytes: row.size_bytes,
+    checksum: row.checksum,
+  })
   return toFileInfo(row)
 }
 
 function* checkDraft(upload: UploadTable, claim: CommitUploadArgs): Operation<void> {
   const rows = yield* all(draftChunks, { manifest: upload.manifest_id })
-  const incomplete = (why: string): CairnError => new CairnError('UPLOAD_INCOMPLETE', `The upload of ${upload.path} cannot be committed: ${why}.`)
+  const incomplete = (why: string): CairnError =>
+    new CairnError('UPLOAD_INCOMPLETE', `The upload of ${upload.path} cannot be committed: ${why}.`)
   if (upload.size_bytes !== null && upload.size_bytes !== claim.sizeBytes) {
     throw incomplete(`it was opened for ${upload.size_bytes} bytes, the commit names ${claim.sizeBytes}`)
   }
-  if (rows.length !== claim.chunkCount) throw incomplete(`${rows.length} chunks are reported, the commit names ${claim.chunkCount}`)
+  if (rows.length !== claim.chunkCount)
+    throw incomplete(`${rows.length} chunks are reported, the commit names ${claim.chunkCount}`)
   let offset = 0
   const summaries: ChunkSummary[] = []
   for (const [index, row] of rows.entries()) {
     if (row.chunk_index !== index) throw incomplete(`chunk ${index} is missing`)
-    if (row.offset_bytes !== offset) throw incomplete(`chunk ${index} starts at ${row.offset_bytes}, the one before it ends at ${offset}`)
+    if (row.offset_bytes !== offset)
+      throw incomplete(`chunk ${index} starts at ${row.offset_bytes}, the one before it ends at ${offset}`)
     offset += row.length_bytes
     summaries.push({ lengthBytes: row.length_bytes, root: toHex(row.root) })
   }

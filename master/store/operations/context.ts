@@ -22,25 +22,42 @@ export const REQUEST_RESULT_KEPT_MS = DAY_MS
 
 const findRequest = statement((db, p: { id: string }) => db.selectFrom('requests').selectAll().where('request_id', '=', p.id))
 const insertRequest = statement((db, p: { id: string; operation: string; digest: string; result: string; expires: number }) =>
-  db.insertInto('requests').values({ request_id: p.id, operation: p.operation, digest: p.digest, result: p.result, expires_ms: p.expires }),
+  db
+    .insertInto('requests')
+    .values({ request_id: p.id, operation: p.operation, digest: p.digest, result: p.result, expires_ms: p.expires }),
 )
-const expiredRequests = statement((db, p: { now: number; limit: number }) =>
-  sql<never>`delete from requests where request_id in (select request_id from requests where expires_ms < ${p.now} limit ${p.limit})`,
+const expiredRequests = statement(
+  (db, p: { now: number; limit: number }) =>
+    sql<never>`delete from requests where request_id in (select request_id from requests where expires_ms < ${p.now} limit ${p.limit})`,
 )
 
 /** Runs `work` unless the request was done before: then its kept result is the answer. */
-export function* once<Result>(ctx: OperationContext, name: string, request: RequestKey | undefined, work: Operation<Result>): Operation<Result> {
+export function* once<Result>(
+  ctx: OperationContext,
+  name: string,
+  request: RequestKey | undefined,
+  work: Operation<Result>,
+): Operation<Result> {
   if (!request) return yield* work
   const kept = yield* one(findRequest, { id: request.id })
   if (kept) {
     if (kept.operation !== name || kept.digest !== request.digest) {
-      throw new CairnError('REQUEST_ID_REUSED', `Request id ${request.id} was used for another request (${kept.operation}). Use a fresh one for each request.`)
+      throw new CairnError(
+        'REQUEST_ID_REUSED',
+        `Request id ${request.id} was used for another request (${kept.operation}). Use a fresh one for each request.`,
+      )
     }
     return JSON.parse(kept.result) as Result
   }
   const result = yield* work
   const text = JSON.stringify(result ?? null)
-  yield* run(insertRequest, { id: request.id, operation: name, digest: request.digest, result: text, expires: ctx.nowMs + REQUEST_RESULT_KEPT_MS })
+  yield* run(insertRequest, {
+    id: request.id,
+    operation: name,
+    digest: request.digest,
+    result: text,
+    expires: ctx.nowMs + REQUEST_RESULT_KEPT_MS,
+  })
   return result
 }
 
@@ -50,18 +67,21 @@ export function* pruneRequests(ctx: OperationContext, args: { limit: number }): 
 
 export type CounterName =
   /** Files in the namespace, and their bytes. */
-  | 'files' | 'fileBytes'
+  | 'files'
+  | 'fileBytes'
   /** Bytes of the files in the trash. */
   | 'trashBytes'
   /** Chunks in state live, and their bytes before replication. */
-  | 'liveChunks' | 'liveChunkBytes'
+  | 'liveChunks'
+  | 'liveChunkBytes'
   /** Bytes of chunks in state condemned or deleting. */
   | 'garbageChunkBytes'
   /** The last position of the change log. */
-  | 'changeLog' // prettier-ignore
+  | 'changeLog'
 
-const bumpCounter = statement((_db, p: { name: string; delta: number }) =>
-  sql<{ value: number }>`insert into counters (name, value) values (${p.name}, ${p.delta})
+const bumpCounter = statement(
+  (_db, p: { name: string; delta: number }) =>
+    sql<{ value: number }>`insert into counters (name, value) values (${p.name}, ${p.delta})
     on conflict (name) do update set value = counters.value + excluded.value returning value`,
 )
 const allCounters = statement((db, _p: object) => db.selectFrom('counters').selectAll())
@@ -73,7 +93,15 @@ export function* count(name: CounterName, delta: number): Operation<number> {
 }
 
 export function* readCounters(): Operation<Record<CounterName, number>> {
-  const out: Record<CounterName, number> = { files: 0, fileBytes: 0, trashBytes: 0, liveChunks: 0, liveChunkBytes: 0, garbageChunkBytes: 0, changeLog: 0 }
+  const out: Record<CounterName, number> = {
+    files: 0,
+    fileBytes: 0,
+    trashBytes: 0,
+    liveChunks: 0,
+    liveChunkBytes: 0,
+    garbageChunkBytes: 0,
+    changeLog: 0,
+  }
   for (const row of yield* all(allCounters, {})) out[row.name as CounterName] = row.value
   return out
 }
@@ -82,10 +110,16 @@ const insertChange = statement((db, p: { position: number; now: number; kind: st
   db.insertInto('change_log').values({ position: p.position, time_ms: p.now, kind: p.kind, path: p.path, data: p.data }),
 )
 
-export type ChangeKind = 'file.committed' | 'file.deleted' | 'file.copied' | 'file.renamed' | 'file.undeleted' | 'bucket.changed' | 'bucket.deleted'
+export type ChangeKind =
+  'file.committed' | 'file.deleted' | 'file.copied' | 'file.renamed' | 'file.undeleted' | 'bucket.changed' | 'bucket.deleted'
 
 /** Writes the one row of the change log that a visible mutation owes. */
-export function* logChange(ctx: OperationContext, kind: ChangeKind, path: string, data: Readonly<Record<string, unknown>>): Operation<void> {
+export function* logChange(
+  ctx: OperationContext,
+  kind: ChangeKind,
+  path: string,
+  data: Readonly<Record<string, unknown>>,
+): Operation<void> {
   const position = yield* count('changeLog', 1)
   yield* run(insertChange, { position, now: ctx.nowMs, kind, path, data: JSON.stringify(data) })
 }

@@ -20,22 +20,42 @@ const setChunkState = statement((db, p: { chunk: Uint8Array; state: number; now:
   db.updateTable('chunks').set({ state: p.state, changed_ms: p.now }).where('chunk_id', '=', p.chunk),
 )
 const dropChunk = statement((db, p: { chunk: Uint8Array }) => db.deleteFrom('chunks').where('chunk_id', '=', p.chunk))
-const anyReference = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('manifest_chunks').select('chunk_index').where('chunk_id', '=', p.chunk).limit(1))
-const garbageManifest = statement((db, _p: object) => db.selectFrom('manifests').select('manifest_id').where('state', '=', sql.lit(ManifestState.garbage)).limit(1))
+const anyReference = statement((db, p: { chunk: Uint8Array }) =>
+  db.selectFrom('manifest_chunks').select('chunk_index').where('chunk_id', '=', p.chunk).limit(1),
+)
+const garbageManifest = statement((db, _p: object) =>
+  db.selectFrom('manifests').select('manifest_id').where('state', '=', sql.lit(ManifestState.garbage)).limit(1),
+)
 const manifestPage = statement((db, p: { manifest: Uint8Array; limit: number }) =>
-  db.selectFrom('manifest_chunks').select(['chunk_index', 'chunk_id']).where('manifest_id', '=', p.manifest).orderBy('chunk_index').limit(p.limit),
+  db
+    .selectFrom('manifest_chunks')
+    .select(['chunk_index', 'chunk_id'])
+    .where('manifest_id', '=', p.manifest)
+    .orderBy('chunk_index')
+    .limit(p.limit),
 )
 const dropManifestChunk = statement((db, p: { manifest: Uint8Array; index: number }) =>
   db.deleteFrom('manifest_chunks').where('manifest_id', '=', p.manifest).where('chunk_index', '=', p.index),
 )
-const dropManifest = statement((db, p: { manifest: Uint8Array }) => db.deleteFrom('manifests').where('manifest_id', '=', p.manifest))
+const dropManifest = statement((db, p: { manifest: Uint8Array }) =>
+  db.deleteFrom('manifests').where('manifest_id', '=', p.manifest),
+)
 const chunksInState = statement((db, p: { state: number; before: number; limit: number }) =>
-  db.selectFrom('chunks').select('chunk_id').where('state', '<>', sql.lit(ChunkState.live)).where('state', '=', p.state).where('changed_ms', '<=', p.before).orderBy('changed_ms').limit(p.limit),
+  db
+    .selectFrom('chunks')
+    .select('chunk_id')
+    .where('state', '<>', sql.lit(ChunkState.live))
+    .where('state', '=', p.state)
+    .where('changed_ms', '<=', p.before)
+    .orderBy('changed_ms')
+    .limit(p.limit),
 )
 const replicasToDeleting = statement((db, p: { chunk: Uint8Array; now: number }) =>
   db.updateTable('replicas').set({ state: ReplicaState.deleting, changed_ms: p.now }).where('chunk_id', '=', p.chunk),
 )
-const anyReplica = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('replicas').select('server_no').where('chunk_id', '=', p.chunk).limit(1))
+const anyReplica = statement((db, p: { chunk: Uint8Array }) =>
+  db.selectFrom('replicas').select('server_no').where('chunk_id', '=', p.chunk).limit(1),
+)
 const replicasInState = statement((db, p: { server: number; state: number; before: number; limit: number }) =>
   db
     .selectFrom('replicas')
@@ -48,7 +68,11 @@ const replicasInState = statement((db, p: { server: number; state: number; befor
     .limit(p.limit),
 )
 const setReplicaState = statement((db, p: { server: number; chunk: Uint8Array; state: number; now: number }) =>
-  db.updateTable('replicas').set({ state: p.state, changed_ms: p.now }).where('server_no', '=', p.server).where('chunk_id', '=', p.chunk),
+  db
+    .updateTable('replicas')
+    .set({ state: p.state, changed_ms: p.now })
+    .where('server_no', '=', p.server)
+    .where('chunk_id', '=', p.chunk),
 )
 const findReplica = statement((db, p: { server: number; chunk: Uint8Array }) =>
   db.selectFrom('replicas').selectAll().where('server_no', '=', p.server).where('chunk_id', '=', p.chunk),
@@ -135,7 +159,12 @@ export interface PendingDeletion {
 export function* listDeletions(ctx: OperationContext, args: { limitPerServer: number }): Operation<PendingDeletion[]> {
   const out: PendingDeletion[] = []
   for (const server of yield* all(serverNumbers, {})) {
-    const rows = yield* all(replicasInState, { server: server.server_no, state: ReplicaState.deleting, before: ctx.nowMs, limit: args.limitPerServer })
+    const rows = yield* all(replicasInState, {
+      server: server.server_no,
+      state: ReplicaState.deleting,
+      before: ctx.nowMs,
+      limit: args.limitPerServer,
+    })
     if (rows.length > 0) out.push({ serverNo: server.server_no, chunkIds: rows.map((row) => toHex(row.chunk_id)) })
   }
   return out
@@ -145,7 +174,12 @@ export function* listDeletions(ctx: OperationContext, args: { limitPerServer: nu
 export function* condemnOrphans(ctx: OperationContext, args: { before: number; limit: number }): Operation<number> {
   let condemned = 0
   for (const server of yield* all(serverNumbers, {})) {
-    const rows = yield* all(replicasInState, { server: server.server_no, state: ReplicaState.orphan, before: args.before, limit: args.limit })
+    const rows = yield* all(replicasInState, {
+      server: server.server_no,
+      state: ReplicaState.orphan,
+      before: args.before,
+      limit: args.limit,
+    })
     for (const row of rows) {
       if (yield* one(findChunk, { chunk: row.chunk_id })) continue
       yield* run(setReplicaState, { server: server.server_no, chunk: row.chunk_id, state: ReplicaState.deleting, now: ctx.nowMs })
@@ -194,7 +228,10 @@ const corruptReplicas = statement((db, p: { limit: number }) =>
 )
 
 /** Bad copies of chunks that have all their good ones again: only now may they go. */
-export function* listReplacedCorruptReplicas(_ctx: OperationContext, args: { limit: number }): Operation<{ serverNo: number; chunkId: string }[]> {
+export function* listReplacedCorruptReplicas(
+  _ctx: OperationContext,
+  args: { limit: number },
+): Operation<{ serverNo: number; chunkId: string }[]> {
   const rows = yield* all(corruptReplicas, args)
   return rows.map((row) => ({ serverNo: row.server_no, chunkId: toHex(row.chunk_id) }))
 }

@@ -16,7 +16,9 @@ import { readCounters, type OperationContext } from './context.js'
 const copies = statement((db, p: { chunk: Uint8Array }) =>
   db
     .selectFrom('chunks')
-    .leftJoin('replicas', (join) => join.onRef('replicas.chunk_id', '=', 'chunks.chunk_id').on('replicas.state', '=', ReplicaState.good))
+    .leftJoin('replicas', (join) =>
+      join.onRef('replicas.chunk_id', '=', 'chunks.chunk_id').on('replicas.state', '=', ReplicaState.good),
+    )
     .leftJoin('disks', 'disks.disk_no', 'replicas.disk_no')
     .select((eb) => [
       'chunks.state',
@@ -27,15 +29,20 @@ const copies = statement((db, p: { chunk: Uint8Array }) =>
     .where('chunks.chunk_id', '=', p.chunk)
     .groupBy(['chunks.chunk_id', 'chunks.state', 'chunks.wanted']),
 )
-const upsertHealth = statement((_db, p: { chunk: Uint8Array; class: number; serving: number; wanted: number; now: number }) =>
-  sql<never>`insert into health (chunk_id, class, serving, wanted, attempts, next_ms, last_error, since_ms)
+const upsertHealth = statement(
+  (_db, p: { chunk: Uint8Array; class: number; serving: number; wanted: number; now: number }) =>
+    sql<never>`insert into health (chunk_id, class, serving, wanted, attempts, next_ms, last_error, since_ms)
     values (${p.chunk}, ${p.class}, ${p.serving}, ${p.wanted}, 0, 0, null, ${p.now})
     on conflict (chunk_id) do update set class = excluded.class, serving = excluded.serving, wanted = excluded.wanted`,
 )
 const dropHealth = statement((db, p: { chunk: Uint8Array }) => db.deleteFrom('health').where('chunk_id', '=', p.chunk))
 
 /** Which class a chunk with these counts belongs to; undefined when all is well. */
-export function classify(counts: { readonly serving: number; readonly reachable: number; readonly wanted: number }): number | undefined {
+export function classify(counts: {
+  readonly serving: number
+  readonly reachable: number
+  readonly wanted: number
+}): number | undefined {
   const { serving, reachable, wanted } = counts
   if (serving === 0) return HealthClass.unavailable
   if (serving > wanted) return HealthClass.surplus
@@ -52,9 +59,17 @@ export function* reassess(ctx: OperationContext, chunk: Uint8Array): Operation<v
   else yield* run(upsertHealth, { chunk, class: healthClass, serving: counts.serving, wanted: counts.wanted, now: ctx.nowMs })
 }
 
-const sweepable = statement((db, _p: object) => db.selectFrom('servers').select(['server_no', 'sweep_after']).where('sweep_after', 'is not', null).limit(1))
+const sweepable = statement((db, _p: object) =>
+  db.selectFrom('servers').select(['server_no', 'sweep_after']).where('sweep_after', 'is not', null).limit(1),
+)
 const sweepPage = statement((db, p: { server: number; after: Uint8Array; limit: number }) =>
-  db.selectFrom('replicas').select('chunk_id').where('server_no', '=', p.server).where('chunk_id', '>', p.after).orderBy('chunk_id').limit(p.limit),
+  db
+    .selectFrom('replicas')
+    .select('chunk_id')
+    .where('server_no', '=', p.server)
+    .where('chunk_id', '>', p.after)
+    .orderBy('chunk_id')
+    .limit(p.limit),
 )
 const setSweep = statement((db, p: { server: number; after: Uint8Array | null }) =>
   db.updateTable('servers').set({ sweep_after: p.after }).where('server_no', '=', p.server),
@@ -80,7 +95,17 @@ const dueRows = statement((db, p: { class: number; now: number; limit: number })
   db
     .selectFrom('health')
     .innerJoin('chunks', 'chunks.chunk_id', 'health.chunk_id')
-    .select(['health.chunk_id', 'health.class', 'health.serving', 'health.wanted', 'health.attempts', 'chunks.upload_id', 'chunks.chunk_index', 'chunks.length_bytes', 'chunks.root'])
+    .select([
+      'health.chunk_id',
+      'health.class',
+      'health.serving',
+      'health.wanted',
+      'health.attempts',
+      'chunks.upload_id',
+      'chunks.chunk_index',
+      'chunks.length_bytes',
+      'chunks.root',
+    ])
     .where('health.class', '=', p.class)
     .where('health.next_ms', '<=', p.now)
     .orderBy('health.next_ms')
@@ -116,7 +141,10 @@ export interface RepairCandidate {
 }
 
 /** Chunks of a class whose turn has come, longest waiting first. */
-export function* listUnhealthy(ctx: OperationContext, args: { healthClass: number; limit: number }): Operation<RepairCandidate[]> {
+export function* listUnhealthy(
+  ctx: OperationContext,
+  args: { healthClass: number; limit: number },
+): Operation<RepairCandidate[]> {
   const out: RepairCandidate[] = []
   for (const row of yield* all(dueRows, { class: args.healthClass, now: ctx.nowMs, limit: args.limit })) {
     const replicas = yield* all(replicaRows, { chunk: row.chunk_id })

@@ -2,7 +2,15 @@
 import { deleteBucket, getBucket, listBuckets, putBucket } from './buckets.js'
 import { commitUpload } from './commit.js'
 import { pruneRequests, type OperationContext } from './context.js'
-import { collectManifests, condemnAllocations, condemnOrphans, listDeletions, listReplacedCorruptReplicas, markDeleting, trimReplica } from './garbage.js'
+import {
+  collectManifests,
+  condemnAllocations,
+  condemnOrphans,
+  listDeletions,
+  listReplacedCorruptReplicas,
+  markDeleting,
+  trimReplica,
+} from './garbage.js'
 import { chunkHealth, deferRepairs, listUnhealthy, sweepServers, wakeRepairs } from './health.js'
 import { createJob, getJob, listJobs, pruneJobs, stepJobs } from './jobs.js'
 import { listPage } from './listing.js'

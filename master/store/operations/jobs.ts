@@ -13,20 +13,44 @@ import { copyOne, removeRow, renameOne } from './names.js'
 const find = statement((db, p: { id: Uint8Array }) => db.selectFrom('jobs').selectAll().where('job_id', '=', p.id))
 const insert = statement((db, p: JobTable) =>
   db.insertInto('jobs').values({
-    job_id: p.job_id, kind: p.kind, from_prefix: p.from_prefix, to_prefix: p.to_prefix, flag: p.flag, state: 'running', cursor: p.cursor,
-    processed: 0, skipped: 0, error: null, created_ms: p.created_ms,
+    job_id: p.job_id,
+    kind: p.kind,
+    from_prefix: p.from_prefix,
+    to_prefix: p.to_prefix,
+    flag: p.flag,
+    state: 'running',
+    cursor: p.cursor,
+    processed: 0,
+    skipped: 0,
+    error: null,
+    created_ms: p.created_ms,
   }),
-) // prettier-ignore
-const advance = statement((db, p: { id: Uint8Array; cursor: string; processed: number; skipped: number; state: string; error: string | null }) =>
-  db
-    .updateTable('jobs')
-    .set({ cursor: p.cursor, processed: sql<number>`processed + ${p.processed}`, skipped: sql<number>`skipped + ${p.skipped}`, state: p.state, error: p.error })
-    .where('job_id', '=', p.id),
 )
-const running = statement((db, _p: object) => db.selectFrom('jobs').selectAll().where('state', '=', 'running').orderBy('created_ms').limit(1))
-const recent = statement((db, p: { limit: number }) => db.selectFrom('jobs').selectAll().orderBy('created_ms', 'desc').limit(p.limit))
-const prune = statement((db, p: { before: number }) => db.deleteFrom('jobs').where('state', '<>', 'running').where('created_ms', '<', p.before))
-const namesFrom = statement((db, p: { from: string; limit: number }) => db.selectFrom('names').selectAll().where('path', '>=', p.from).orderBy('path').limit(p.limit))
+const advance = statement(
+  (db, p: { id: Uint8Array; cursor: string; processed: number; skipped: number; state: string; error: string | null }) =>
+    db
+      .updateTable('jobs')
+      .set({
+        cursor: p.cursor,
+        processed: sql<number>`processed + ${p.processed}`,
+        skipped: sql<number>`skipped + ${p.skipped}`,
+        state: p.state,
+        error: p.error,
+      })
+      .where('job_id', '=', p.id),
+)
+const running = statement((db, _p: object) =>
+  db.selectFrom('jobs').selectAll().where('state', '=', 'running').orderBy('created_ms').limit(1),
+)
+const recent = statement((db, p: { limit: number }) =>
+  db.selectFrom('jobs').selectAll().orderBy('created_ms', 'desc').limit(p.limit),
+)
+const prune = statement((db, p: { before: number }) =>
+  db.deleteFrom('jobs').where('state', '<>', 'running').where('created_ms', '<', p.before),
+)
+const namesFrom = statement((db, p: { from: string; limit: number }) =>
+  db.selectFrom('names').selectAll().where('path', '>=', p.from).orderBy('path').limit(p.limit),
+)
 
 const toInfo = (row: JobTable): JobInfo => ({
   id: toHex<JobId>(row.job_id),
@@ -68,7 +92,10 @@ function* create(ctx: OperationContext, args: CreateJobArgs): Operation<JobInfo>
     created_ms: ctx.nowMs,
   }
   if (args.to?.startsWith(args.from)) {
-    throw new CairnError('INVALID_ARGUMENT', `${args.to} lies under ${args.from}: the job would meet its own results. Choose a target outside.`)
+    throw new CairnError(
+      'INVALID_ARGUMENT',
+      `${args.to} lies under ${args.from}: the job would meet its own results. Choose a target outside.`,
+    )
   }
   yield* run(insert, row)
   return toInfo(row)

@@ -46,7 +46,14 @@ export function* listPage(_ctx: OperationContext, args: ListPageArgs): Operation
         from = afterPrefix(fold)
         break
       }
-      entries.push({ kind: 'file', path: row.path, sizeBytes: row.size_bytes, generation: row.generation, checksum: row.checksum, modifiedMs: row.modified_ms })
+      entries.push({
+        kind: 'file',
+        path: row.path,
+        sizeBytes: row.size_bytes,
+        generation: row.generation,
+        checksum: row.checksum,
+        modifiedMs: row.modified_ms,
+      })
       from = `${row.path}\0`
     }
     if (rows.length < batch && from === nextAfter(rows)) return { entries, next: null }

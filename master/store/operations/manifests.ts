@@ -15,9 +15,15 @@ const addReferences = statement((db, p: { manifest: Uint8Array; delta: number })
     .where('manifest_id', '=', p.manifest),
 )
 const becomeGarbage = statement((db, p: { manifest: Uint8Array }) =>
-  db.updateTable('manifests').set({ state: ManifestState.garbage }).where('manifest_id', '=', p.manifest).where('reference_count', '<=', 0),
+  db
+    .updateTable('manifests')
+    .set({ state: ManifestState.garbage })
+    .where('manifest_id', '=', p.manifest)
+    .where('reference_count', '<=', 0),
 )
-const findManifest = statement((db, p: { manifest: Uint8Array }) => db.selectFrom('manifests').selectAll().where('manifest_id', '=', p.manifest))
+const findManifest = statement((db, p: { manifest: Uint8Array }) =>
+  db.selectFrom('manifests').selectAll().where('manifest_id', '=', p.manifest),
+)
 const chunkPage = statement((db, p: { manifest: Uint8Array; from: number; limit: number }) =>
   db
     .selectFrom('manifest_chunks')
@@ -67,7 +73,10 @@ export interface ManifestChunk {
 }
 
 /** @throws `FILE_NOT_FOUND` when the manifest is gone: its file was replaced or removed, and the grace is over */
-export function* listManifestChunks(_ctx: OperationContext, args: { manifestId: string; from: number; limit: number }): Operation<ManifestChunk[]> {
+export function* listManifestChunks(
+  _ctx: OperationContext,
+  args: { manifestId: string; from: number; limit: number },
+): Operation<ManifestChunk[]> {
   const manifest = toBytes(args.manifestId)
   if (!(yield* one(findManifest, { manifest }))) throw manifestGone(args.manifestId)
   const rows = yield* all(chunkPage, { manifest, from: args.from, limit: args.limit })
@@ -88,7 +97,10 @@ export function* listManifestChunks(_ctx: OperationContext, args: { manifestId: 
   return out
 }
 
-export function* findManifestChunk(_ctx: OperationContext, args: { manifestId: string; offset: number }): Operation<{ index: number; offset: number }> {
+export function* findManifestChunk(
+  _ctx: OperationContext,
+  args: { manifestId: string; offset: number },
+): Operation<{ index: number; offset: number }> {
   const row = yield* one(chunkAt, { manifest: toBytes(args.manifestId), offset: args.offset })
   if (!row) throw manifestGone(args.manifestId)
   return { index: row.chunk_index, offset: row.offset_bytes }

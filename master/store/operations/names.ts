@@ -14,8 +14,9 @@ import { count, logChange, once, type OperationContext, type RequestKey } from '
 import { releaseManifest, shareManifest } from './manifests.js'
 
 const find = statement((db, p: { path: string }) => db.selectFrom('names').selectAll().where('path', '=', p.path))
-const upsert = statement((_db, p: FileColumns) =>
-  sql<never>`insert into names (path, file_id, generation, manifest_id, size_bytes, chunk_size_bytes, chunk_count, checksum, replicas, created_ms, modified_ms)
+const upsert = statement(
+  (_db, p: FileColumns) =>
+    sql<never>`insert into names (path, file_id, generation, manifest_id, size_bytes, chunk_size_bytes, chunk_count, checksum, replicas, created_ms, modified_ms)
     values (${p.path}, ${p.file_id}, ${p.generation}, ${p.manifest_id}, ${p.size_bytes}, ${p.chunk_size_bytes}, ${p.chunk_count}, ${p.checksum}, ${p.replicas}, ${p.created_ms}, ${p.modified_ms})
     on conflict (path) do update set file_id = excluded.file_id, generation = excluded.generation, manifest_id = excluded.manifest_id,
       size_bytes = excluded.size_bytes, chunk_size_bytes = excluded.chunk_size_bytes, chunk_count = excluded.chunk_count,
@@ -23,11 +24,21 @@ const upsert = statement((_db, p: FileColumns) =>
 )
 const remove = statement((db, p: { path: string }) => db.deleteFrom('names').where('path', '=', p.path))
 const lastTrashed = statement((db, p: { path: string }) =>
-  db.selectFrom('trash').selectAll().where('path', '=', p.path).orderBy('deleted_ms', 'desc').orderBy('generation', 'desc').limit(1),
+  db
+    .selectFrom('trash')
+    .selectAll()
+    .where('path', '=', p.path)
+    .orderBy('deleted_ms', 'desc')
+    .orderBy('generation', 'desc')
+    .limit(1),
 )
-const insertTrash = statement((db, p: TrashTable) => db.insertInto('trash').values({ ...columnsOf(p), trash_id: p.trash_id, deleted_ms: p.deleted_ms, purge_ms: p.purge_ms }))
+const insertTrash = statement((db, p: TrashTable) =>
+  db.insertInto('trash').values({ ...columnsOf(p), trash_id: p.trash_id, deleted_ms: p.deleted_ms, purge_ms: p.purge_ms }),
+)
 const removeTrash = statement((db, p: { id: Uint8Array }) => db.deleteFrom('trash').where('trash_id', '=', p.id))
-const dueTrash = statement((db, p: { now: number; limit: number }) => db.selectFrom('trash').selectAll().where('purge_ms', '<=', p.now).limit(p.limit))
+const dueTrash = statement((db, p: { now: number; limit: number }) =>
+  db.selectFrom('trash').selectAll().where('purge_ms', '<=', p.now).limit(p.limit),
+)
 
 /** The file columns of a row (or of the parameters that stand for one), without what else it has. */
 const columnsOf = (row: FileColumns): FileColumns => ({
@@ -155,7 +166,11 @@ export function* copyOne(ctx: OperationContext, args: CopyFileArgs): Operation<F
   }
   yield* shareManifest(source.manifest_id)
   yield* putName(row)
-  yield* logChange(ctx, 'file.copied', args.to, { from: args.from, generation: row.generation, fromGeneration: source.generation })
+  yield* logChange(ctx, 'file.copied', args.to, {
+    from: args.from,
+    generation: row.generation,
+    fromGeneration: source.generation,
+  })
   return toFileInfo(row)
 }
 

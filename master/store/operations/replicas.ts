@@ -15,9 +15,10 @@ const findChunk = statement((db, p: { chunk: Uint8Array }) =>
 const diskOf = statement((db, p: { disk: Uint8Array; server: number }) =>
   db.selectFrom('disks').select('disk_no').where('disk_id', '=', p.disk).where('server_no', '=', p.server),
 )
-const upsert = statement((_db, p: ReplicaTable) =>
-  // A row on its way out stays so: its copy no longer counts, and its deletion may have been sent.
-  sql<never>`insert into replicas (server_no, chunk_id, disk_no, state, store_seq, changed_ms)
+const upsert = statement(
+  (_db, p: ReplicaTable) =>
+    // A row on its way out stays so: its copy no longer counts, and its deletion may have been sent.
+    sql<never>`insert into replicas (server_no, chunk_id, disk_no, state, store_seq, changed_ms)
     values (${p.server_no}, ${p.chunk_id}, ${p.disk_no}, ${p.state}, ${p.store_seq}, ${p.changed_ms})
     on conflict (server_no, chunk_id) do update set disk_no = excluded.disk_no, changed_ms = excluded.changed_ms,
       state = case when replicas.state = 2 then 2 else excluded.state end,
@@ -25,7 +26,11 @@ const upsert = statement((_db, p: ReplicaTable) =>
     where excluded.store_seq >= replicas.store_seq`,
 )
 const removeUpTo = statement((db, p: { server: number; chunk: Uint8Array; sequence: number }) =>
-  db.deleteFrom('replicas').where('server_no', '=', p.server).where('chunk_id', '=', p.chunk).where('store_seq', '<=', p.sequence),
+  db
+    .deleteFrom('replicas')
+    .where('server_no', '=', p.server)
+    .where('chunk_id', '=', p.chunk)
+    .where('store_seq', '<=', p.sequence),
 )
 const markCorrupt = statement((db, p: { server: number; chunk: Uint8Array; now: number; sequence: number }) =>
   // With its sequence, so that a report taken before the copy was found bad cannot make it good again.
@@ -74,7 +79,10 @@ export function* recordCopy(ctx: OperationContext, serverNo: number, facts: Copy
   return true
 }
 
-function stateOfCopy(known: { state: number; length_bytes: number; root: Uint8Array | null } | undefined, facts: CopyFacts): number {
+function stateOfCopy(
+  known: { state: number; length_bytes: number; root: Uint8Array | null } | undefined,
+  facts: CopyFacts,
+): number {
   if (!known) return ReplicaState.orphan
   if (known.state === ChunkState.deleting) return ReplicaState.deleting
   if (known.length_bytes !== facts.lengthBytes) return ReplicaState.corrupt
@@ -88,7 +96,10 @@ export function* addReplica(ctx: OperationContext, args: { serverNo: number; rec
 }
 
 /** Applies what changed in a server's store, in the order of its sequence. */
-export function* applyChanges(ctx: OperationContext, args: { serverNo: number; changes: readonly StoreChange[] }): Operation<void> {
+export function* applyChanges(
+  ctx: OperationContext,
+  args: { serverNo: number; changes: readonly StoreChange[] },
+): Operation<void> {
   for (const change of args.changes) {
     const chunk = toBytes(change.chunkId)
     if (change.kind === 'added') {

@@ -10,41 +10,93 @@ import { startSweep, wakeRepairs } from './health.js'
 
 const findById = statement((db, p: { id: Uint8Array }) => db.selectFrom('servers').selectAll().where('server_id', '=', p.id))
 const allServers = statement((db, _p: object) => db.selectFrom('servers').selectAll().orderBy('server_no'))
-const highestServer = statement((db, _p: object) => db.selectFrom('servers').select((eb) => eb.fn.max<number | null>('server_no').as('highest')))
+const highestServer = statement((db, _p: object) =>
+  db.selectFrom('servers').select((eb) => eb.fn.max<number | null>('server_no').as('highest')),
+)
 const insertServer = statement((db, p: ServerTable) =>
   db.insertInto('servers').values({
-    server_no: p.server_no, server_id: p.server_id, instance_id: p.instance_id, incarnation: p.incarnation, url: p.url, zone: p.zone, rack: p.rack,
-    host: p.host, state: p.state, receipt_key_id: p.receipt_key_id, receipt_secret: p.receipt_secret, registered_ms: p.registered_ms,
-    heartbeat_ms: p.heartbeat_ms, used_bytes: p.used_bytes, free_bytes: p.free_bytes, chunk_count: p.chunk_count, seen_epoch: p.seen_epoch,
-    seen_position: p.seen_position, sweep_after: p.sweep_after,
+    server_no: p.server_no,
+    server_id: p.server_id,
+    instance_id: p.instance_id,
+    incarnation: p.incarnation,
+    url: p.url,
+    zone: p.zone,
+    rack: p.rack,
+    host: p.host,
+    state: p.state,
+    receipt_key_id: p.receipt_key_id,
+    receipt_secret: p.receipt_secret,
+    registered_ms: p.registered_ms,
+    heartbeat_ms: p.heartbeat_ms,
+    used_bytes: p.used_bytes,
+    free_bytes: p.free_bytes,
+    chunk_count: p.chunk_count,
+    seen_epoch: p.seen_epoch,
+    seen_position: p.seen_position,
+    sweep_after: p.sweep_after,
   }),
-) // prettier-ignore
-const updateServer = statement((db, p: Pick<ServerTable, 'server_no' | 'instance_id' | 'incarnation' | 'url' | 'zone' | 'rack' | 'host' | 'state' | 'registered_ms' | 'heartbeat_ms'>) =>
-  db
-    .updateTable('servers')
-    .set({
-      instance_id: p.instance_id, incarnation: p.incarnation, url: p.url, zone: p.zone, rack: p.rack, host: p.host, state: p.state,
-      registered_ms: p.registered_ms, heartbeat_ms: p.heartbeat_ms,
-    })
-    .where('server_no', '=', p.server_no),
-) // prettier-ignore
-const setState = statement((db, p: { server: number; state: string }) => db.updateTable('servers').set({ state: p.state }).where('server_no', '=', p.server))
-const recordBeat = statement((db, p: { server: number; now: number; used: number; free: number; chunks: number; epoch: number; position: number }) =>
-  db
-    .updateTable('servers')
-    .set({ heartbeat_ms: p.now, used_bytes: p.used, free_bytes: p.free, chunk_count: p.chunks, seen_epoch: p.epoch, seen_position: p.position })
-    .where('server_no', '=', p.server),
+)
+const updateServer = statement(
+  (
+    db,
+    p: Pick<
+      ServerTable,
+      'server_no' | 'instance_id' | 'incarnation' | 'url' | 'zone' | 'rack' | 'host' | 'state' | 'registered_ms' | 'heartbeat_ms'
+    >,
+  ) =>
+    db
+      .updateTable('servers')
+      .set({
+        instance_id: p.instance_id,
+        incarnation: p.incarnation,
+        url: p.url,
+        zone: p.zone,
+        rack: p.rack,
+        host: p.host,
+        state: p.state,
+        registered_ms: p.registered_ms,
+        heartbeat_ms: p.heartbeat_ms,
+      })
+      .where('server_no', '=', p.server_no),
+)
+const setState = statement((db, p: { server: number; state: string }) =>
+  db.updateTable('servers').set({ state: p.state }).where('server_no', '=', p.server),
+)
+const recordBeat = statement(
+  (db, p: { server: number; now: number; used: number; free: number; chunks: number; epoch: number; position: number }) =>
+    db
+      .updateTable('servers')
+      .set({
+        heartbeat_ms: p.now,
+        used_bytes: p.used,
+        free_bytes: p.free,
+        chunk_count: p.chunks,
+        seen_epoch: p.epoch,
+        seen_position: p.position,
+      })
+      .where('server_no', '=', p.server),
 )
 const disksOf = statement((db, p: { server: number }) => db.selectFrom('disks').selectAll().where('server_no', '=', p.server))
 const findDisk = statement((db, p: { id: Uint8Array }) => db.selectFrom('disks').selectAll().where('disk_id', '=', p.id))
-const highestDisk = statement((db, _p: object) => db.selectFrom('disks').select((eb) => eb.fn.max<number | null>('disk_no').as('highest')))
+const highestDisk = statement((db, _p: object) =>
+  db.selectFrom('disks').select((eb) => eb.fn.max<number | null>('disk_no').as('highest')),
+)
 const insertDisk = statement((db, p: DiskTable) =>
   db.insertInto('disks').values({
-    disk_no: p.disk_no, disk_id: p.disk_id, server_no: p.server_no, path: p.path, state: p.state, serving: p.serving, reachable: p.reachable,
+    disk_no: p.disk_no,
+    disk_id: p.disk_id,
+    server_no: p.server_no,
+    path: p.path,
+    state: p.state,
+    serving: p.serving,
+    reachable: p.reachable,
   }),
-) // prettier-ignore
+)
 const updateDisk = statement((db, p: { disk: number; path: string; state: string; serving: number; reachable: number }) =>
-  db.updateTable('disks').set({ path: p.path, state: p.state, serving: p.serving, reachable: p.reachable }).where('disk_no', '=', p.disk),
+  db
+    .updateTable('disks')
+    .set({ path: p.path, state: p.state, serving: p.serving, reachable: p.reachable })
+    .where('disk_no', '=', p.disk),
 )
 
 export interface ServerRecord {
@@ -173,12 +225,23 @@ function* syncDisks(server: Pick<ServerTable, 'server_no' | 'state'>, reports: r
   for (const report of reports) {
     const row = yield* one(findDisk, { id: toBytes(report.diskId) })
     if (row && row.server_no !== server.server_no) {
-      throw new CairnError('SERVER_ID_CONFLICT', `Disk ${report.diskId} (${report.path}) belongs to another server: the directory was copied. Remove disk.json from the copy.`)
+      throw new CairnError(
+        'SERVER_ID_CONFLICT',
+        `Disk ${report.diskId} (${report.path}) belongs to another server: the directory was copied. Remove disk.json from the copy.`,
+      )
     }
     const { serving, reachable } = flags(server.state, report.state)
     if (!row) {
       const next = ((yield* one(highestDisk, {}))?.highest ?? 0) + 1
-      yield* run(insertDisk, { disk_no: next, disk_id: toBytes(report.diskId), server_no: server.server_no, path: report.path, state: report.state, serving, reachable })
+      yield* run(insertDisk, {
+        disk_no: next,
+        disk_id: toBytes(report.diskId),
+        server_no: server.server_no,
+        path: report.path,
+        state: report.state,
+        serving,
+        reachable,
+      })
     } else if (row.serving !== serving || row.reachable !== reachable || row.state !== report.state || row.path !== report.path) {
       yield* run(updateDisk, { disk: row.disk_no, path: report.path, state: report.state, serving, reachable })
       changed ||= row.serving !== serving || row.reachable !== reachable
@@ -193,7 +256,10 @@ function* syncDisks(server: Pick<ServerTable, 'server_no' | 'state'>, reports: r
 }
 
 /** Records decisions about servers' states, and marks their chunks for reassessment. */
-export function* setServerStates(_ctx: OperationContext, args: { changes: readonly { serverNo: number; state: ServerState }[] }): Operation<void> {
+export function* setServerStates(
+  _ctx: OperationContext,
+  args: { changes: readonly { serverNo: number; state: ServerState }[] },
+): Operation<void> {
   for (const { serverNo, state } of args.changes) {
     yield* run(setState, { server: serverNo, state })
     for (const disk of yield* all(disksOf, { server: serverNo })) {

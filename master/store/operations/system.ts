@@ -10,7 +10,9 @@ const readMeta = statement((db, _p: object) => db.selectFrom('meta').selectAll()
 const insertMeta = statement((db, p: { cluster: Uint8Array; now: number }) =>
   db.insertInto('meta').values({ id: 1, cluster_id: p.cluster, metadata_epoch: 1, position: 0, created_ms: p.now }),
 )
-const keysOfKind = statement((db, p: { kind: string }) => db.selectFrom('signing_keys').selectAll().where('kind', '=', p.kind).orderBy('created_ms', 'desc'))
+const keysOfKind = statement((db, p: { kind: string }) =>
+  db.selectFrom('signing_keys').selectAll().where('kind', '=', p.kind).orderBy('created_ms', 'desc'),
+)
 const insertKey = statement((db, p: { keyId: string; kind: string; secret: string; now: number }) =>
   db.insertInto('signing_keys').values({ key_id: p.keyId, kind: p.kind, secret: p.secret, created_ms: p.now }),
 )
@@ -69,7 +71,10 @@ export function* hasTokens(): Operation<boolean> {
 }
 
 /** Stores a token by its hash; the token itself is never stored. */
-export function* putToken(ctx: OperationContext, args: { hash: string; name: string; scopes: readonly string[] }): Operation<void> {
+export function* putToken(
+  ctx: OperationContext,
+  args: { hash: string; name: string; scopes: readonly string[] },
+): Operation<void> {
   yield* run(insertToken, { hash: args.hash, name: args.name, scopes: JSON.stringify(args.scopes), now: ctx.nowMs })
 }
 

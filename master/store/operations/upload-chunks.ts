@@ -15,24 +15,34 @@ import { findUpload, useUpload } from './uploads.js'
 const findChunk = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('chunks').selectAll().where('chunk_id', '=', p.chunk))
 const insertChunk = statement((db, p: ChunkTable) =>
   db.insertInto('chunks').values({
-    chunk_id: p.chunk_id, upload_id: p.upload_id, chunk_index: p.chunk_index, length_bytes: p.length_bytes, root: null,
-    state: ChunkState.allocated, wanted: p.wanted, changed_ms: p.changed_ms,
+    chunk_id: p.chunk_id,
+    upload_id: p.upload_id,
+    chunk_index: p.chunk_index,
+    length_bytes: p.length_bytes,
+    root: null,
+    state: ChunkState.allocated,
+    wanted: p.wanted,
+    changed_ms: p.changed_ms,
   }),
-) // prettier-ignore
+)
 const makeLive = statement((db, p: { chunk: Uint8Array; root: Uint8Array; now: number }) =>
   db.updateTable('chunks').set({ state: ChunkState.live, root: p.root, changed_ms: p.now }).where('chunk_id', '=', p.chunk),
 )
 const findEntry = statement((db, p: { manifest: Uint8Array; index: number }) =>
   db.selectFrom('manifest_chunks').selectAll().where('manifest_id', '=', p.manifest).where('chunk_index', '=', p.index),
 )
-const upsertEntry = statement((_db, p: ManifestChunkTable) =>
-  sql<never>`insert into manifest_chunks (manifest_id, chunk_index, chunk_id, offset_bytes, length_bytes, root)
+const upsertEntry = statement(
+  (_db, p: ManifestChunkTable) =>
+    sql<never>`insert into manifest_chunks (manifest_id, chunk_index, chunk_id, offset_bytes, length_bytes, root)
     values (${p.manifest_id}, ${p.chunk_index}, ${p.chunk_id}, ${p.offset_bytes}, ${p.length_bytes}, ${p.root})
     on conflict (manifest_id, chunk_index) do update set chunk_id = excluded.chunk_id, offset_bytes = excluded.offset_bytes,
       length_bytes = excluded.length_bytes, root = excluded.root`,
 )
 const addUploaded = statement((db, p: { id: Uint8Array; delta: number }) =>
-  db.updateTable('uploads').set({ uploaded_bytes: sql<number>`uploaded_bytes + ${p.delta}` }).where('upload_id', '=', p.id),
+  db
+    .updateTable('uploads')
+    .set({ uploaded_bytes: sql<number>`uploaded_bytes + ${p.delta}` })
+    .where('upload_id', '=', p.id),
 )
 const liveCopies = statement((db, p: { chunk: Uint8Array }) =>
   db
@@ -83,7 +93,10 @@ function* allocate(ctx: OperationContext, args: AllocateChunksArgs): Operation<A
   const upload = yield* useUpload(ctx, args.uploadId, args.writerEpoch)
   for (const chunk of args.chunks) {
     if (chunk.lengthBytes < 1 || chunk.lengthBytes > upload.chunk_size_bytes) {
-      throw new CairnError('INVALID_ARGUMENT', `Chunk ${chunk.index} has ${chunk.lengthBytes} bytes; this upload takes 1 to ${upload.chunk_size_bytes}.`)
+      throw new CairnError(
+        'INVALID_ARGUMENT',
+        `Chunk ${chunk.index} has ${chunk.lengthBytes} bytes; this upload takes 1 to ${upload.chunk_size_bytes}.`,
+      )
     }
     if (chunk.isNew) {
       yield* run(insertChunk, {
@@ -107,7 +120,12 @@ function* allocate(ctx: OperationContext, args: AllocateChunksArgs): Operation<A
 function* ownChunk(upload: UploadTable, chunkId: string, index: number, lengthBytes: number): Operation<ChunkTable> {
   const row = yield* one(findChunk, { chunk: toBytes(chunkId) })
   const usable = row && (row.state === ChunkState.allocated || row.state === ChunkState.live)
-  if (!usable || toHex(row.upload_id) !== toHex(upload.upload_id) || row.chunk_index !== index || row.length_bytes !== lengthBytes) {
+  if (
+    !usable ||
+    toHex(row.upload_id) !== toHex(upload.upload_id) ||
+    row.chunk_index !== index ||
+    row.length_bytes !== lengthBytes
+  ) {
     throw new CairnError('INVALID_ARGUMENT', `Chunk ${chunkId} is not chunk ${index} of this upload with ${lengthBytes} bytes.`)
   }
   return row
@@ -141,12 +159,18 @@ function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedC
   const row = yield* ownChunk(upload, reported.chunkId, reported.index, reported.lengthBytes)
   for (const { receipt } of reported.receipts) {
     if (receipt.chunkId !== reported.chunkId || receipt.lengthBytes !== reported.lengthBytes || receipt.root !== reported.root) {
-      throw new CairnError('INVALID_ARGUMENT', `A receipt of server ${receipt.serverId} is for other bytes than chunk ${reported.index} as reported.`)
+      throw new CairnError(
+        'INVALID_ARGUMENT',
+        `A receipt of server ${receipt.serverId} is for other bytes than chunk ${reported.index} as reported.`,
+      )
     }
   }
   const root = toBytes(reported.root)
   if (row.root && toHex(row.root) !== reported.root) {
-    throw new CairnError('CHUNK_EXISTS', `Chunk ${reported.chunkId} was already reported with other bytes. Changed bytes take a new chunk.`)
+    throw new CairnError(
+      'CHUNK_EXISTS',
+      `Chunk ${reported.chunkId} was already reported with other bytes. Changed bytes take a new chunk.`,
+    )
   }
   if (row.state === ChunkState.allocated) {
     yield* run(makeLive, { chunk: row.chunk_id, root, now: ctx.nowMs })
@@ -175,19 +199,32 @@ function* enter(ctx: OperationContext, upload: UploadTable, reported: ReportedCh
 }
 
 export const tooFewCopies = (index: number, copies: number, min: number): CairnError =>
-  new CairnError('NOT_ENOUGH_REPLICAS', `Chunk ${index} has ${copies} live synced ${copies === 1 ? 'copy' : 'copies'}, ${min} are needed. Nothing was acknowledged.`, {
-    data: { chunkIndex: index, copies, minReplicas: min },
-  })
+  new CairnError(
+    'NOT_ENOUGH_REPLICAS',
+    `Chunk ${index} has ${copies} live synced ${copies === 1 ? 'copy' : 'copies'}, ${min} are needed. Nothing was acknowledged.`,
+    {
+      data: { chunkIndex: index, copies, minReplicas: min },
+    },
+  )
 
 /** Completed chunks that still have enough live copies to be committed; the others are to be sent again. */
-export function* listUploadChunks(_ctx: OperationContext, args: { uploadId: string; from: number; limit: number }): Operation<{ chunks: CompletedChunk[]; next: number | null }> {
+export function* listUploadChunks(
+  _ctx: OperationContext,
+  args: { uploadId: string; from: number; limit: number },
+): Operation<{ chunks: CompletedChunk[]; next: number | null }> {
   const upload = yield* findUpload(args.uploadId)
   const rows = yield* all(draftPage, { manifest: upload.manifest_id, from: args.from, limit: args.limit })
   const chunks: CompletedChunk[] = []
   for (const row of rows) {
     const copies = (yield* one(liveCopies, { chunk: row.chunk_id }))?.copies ?? 0
     if (copies < upload.min_replicas) continue
-    chunks.push({ index: row.chunk_index, chunkId: toHex(row.chunk_id), offset: row.offset_bytes, lengthBytes: row.length_bytes, root: toHex(row.root) })
+    chunks.push({
+      index: row.chunk_index,
+      chunkId: toHex(row.chunk_id),
+      offset: row.offset_bytes,
+      lengthBytes: row.length_bytes,
+      root: toHex(row.root),
+    })
   }
   const last = rows.at(-1)
   return { chunks, next: rows.length === args.limit && last ? last.chunk_index + 1 : null }

@@ -33,13 +33,27 @@ const openOnPath = statement((db, p: { path: string; fingerprint: string }) =>
 )
 const insert = statement((db, p: UploadTable) =>
   db.insertInto('uploads').values({
-    upload_id: p.upload_id, path: p.path, owner: p.owner, fingerprint: p.fingerprint, size_bytes: p.size_bytes, uploaded_bytes: 0,
-    chunk_size_bytes: p.chunk_size_bytes, replicas: p.replicas, min_replicas: p.min_replicas, writer_epoch: 1, precondition: p.precondition,
-    manifest_id: p.manifest_id, state: UploadState.open, created_ms: p.created_ms, active_ms: p.active_ms,
+    upload_id: p.upload_id,
+    path: p.path,
+    owner: p.owner,
+    fingerprint: p.fingerprint,
+    size_bytes: p.size_bytes,
+    uploaded_bytes: 0,
+    chunk_size_bytes: p.chunk_size_bytes,
+    replicas: p.replicas,
+    min_replicas: p.min_replicas,
+    writer_epoch: 1,
+    precondition: p.precondition,
+    manifest_id: p.manifest_id,
+    state: UploadState.open,
+    created_ms: p.created_ms,
+    active_ms: p.active_ms,
   }),
-) // prettier-ignore
+)
 const insertManifest = statement((db, p: { manifest: Uint8Array }) =>
-  db.insertInto('manifests').values({ manifest_id: p.manifest, state: ManifestState.draft, reference_count: 0, size_bytes: 0, chunk_count: 0 }),
+  db
+    .insertInto('manifests')
+    .values({ manifest_id: p.manifest, state: ManifestState.draft, reference_count: 0, size_bytes: 0, chunk_count: 0 }),
 )
 const adopt = statement((db, p: { id: Uint8Array; owner: string; precondition: string; now: number }) =>
   db
@@ -47,24 +61,42 @@ const adopt = statement((db, p: { id: Uint8Array; owner: string; precondition: s
     .set({ writer_epoch: sql<number>`writer_epoch + 1`, owner: p.owner, precondition: p.precondition, active_ms: p.now })
     .where('upload_id', '=', p.id),
 )
-const touch = statement((db, p: { id: Uint8Array; now: number }) => db.updateTable('uploads').set({ active_ms: p.now }).where('upload_id', '=', p.id))
+const touch = statement((db, p: { id: Uint8Array; now: number }) =>
+  db.updateTable('uploads').set({ active_ms: p.now }).where('upload_id', '=', p.id),
+)
 const close = statement((db, p: { id: Uint8Array; state: number; now: number }) =>
   db.updateTable('uploads').set({ state: p.state, active_ms: p.now }).where('upload_id', '=', p.id),
 )
 const page = statement((db, p: { after: Uint8Array; limit: number }) =>
-  db.selectFrom('uploads').selectAll().where('upload_id', '>', p.after).where('state', '=', sql.lit(UploadState.open)).orderBy('upload_id').limit(p.limit),
+  db
+    .selectFrom('uploads')
+    .selectAll()
+    .where('upload_id', '>', p.after)
+    .where('state', '=', sql.lit(UploadState.open))
+    .orderBy('upload_id')
+    .limit(p.limit),
 )
 const idle = statement((db, p: { before: number; limit: number }) =>
-  db.selectFrom('uploads').selectAll().where('state', '=', sql.lit(UploadState.open)).where('active_ms', '<', p.before).limit(p.limit),
+  db
+    .selectFrom('uploads')
+    .selectAll()
+    .where('state', '=', sql.lit(UploadState.open))
+    .where('active_ms', '<', p.before)
+    .limit(p.limit),
 )
-const forget = statement((_db, p: { before: number; limit: number }) =>
-  sql<never>`delete from uploads where upload_id in (select upload_id from uploads where state <> 0 and active_ms < ${p.before} limit ${p.limit})`,
+const forget = statement(
+  (_db, p: { before: number; limit: number }) =>
+    sql<never>`delete from uploads where upload_id in (select upload_id from uploads where state <> 0 and active_ms < ${p.before} limit ${p.limit})`,
 )
 const unreported = statement((db, p: { id: Uint8Array }) =>
   db.selectFrom('chunks').select('chunk_id').where('upload_id', '=', p.id).where('state', '=', ChunkState.allocated),
 )
 const discardManifest = statement((db, p: { manifest: Uint8Array }) =>
-  db.updateTable('manifests').set({ state: ManifestState.garbage }).where('manifest_id', '=', p.manifest).where('state', '=', ManifestState.draft),
+  db
+    .updateTable('manifests')
+    .set({ state: ManifestState.garbage })
+    .where('manifest_id', '=', p.manifest)
+    .where('state', '=', ManifestState.draft),
 )
 
 export interface OpenUploadArgs {
@@ -111,7 +143,12 @@ function* open(ctx: OperationContext, args: OpenUploadArgs): Operation<OpenedUpl
   checkPrecondition(args.precondition, args.path, current?.generation)
   const resumable = yield* findResumable(ctx, args)
   if (resumable) {
-    yield* run(adopt, { id: resumable.upload_id, owner: args.owner, precondition: JSON.stringify(args.precondition), now: ctx.nowMs })
+    yield* run(adopt, {
+      id: resumable.upload_id,
+      owner: args.owner,
+      precondition: JSON.stringify(args.precondition),
+      now: ctx.nowMs,
+    })
     return toOpened({ ...resumable, writer_epoch: resumable.writer_epoch + 1 }, true)
   }
   const replicas = args.replicas ?? policy.replicas
@@ -151,9 +188,18 @@ function* findResumable(ctx: OperationContext, args: OpenUploadArgs): Operation<
   const idleOne = candidates.find((row) => ctx.nowMs - row.active_ms >= UPLOAD_ACTIVE_MS)
   const busy = candidates[0]
   if (!idleOne && busy) {
-    throw new CairnError('UPLOAD_ACTIVE', `${args.owner === busy.owner ? 'An earlier run' : busy.owner} was uploading this file to ${args.path} a moment ago.`, {
-      data: { uploadId: toHex(busy.upload_id), owner: busy.owner, activeMs: busy.active_ms, idleMs: ctx.nowMs - busy.active_ms },
-    })
+    throw new CairnError(
+      'UPLOAD_ACTIVE',
+      `${args.owner === busy.owner ? 'An earlier run' : busy.owner} was uploading this file to ${args.path} a moment ago.`,
+      {
+        data: {
+          uploadId: toHex(busy.upload_id),
+          owner: busy.owner,
+          activeMs: busy.active_ms,
+          idleMs: ctx.nowMs - busy.active_ms,
+        },
+      },
+    )
   }
   return idleOne
 }
@@ -166,7 +212,10 @@ export function* useUpload(ctx: OperationContext, uploadId: string, writerEpoch:
   const row = yield* findUpload(uploadId)
   if (row.state !== UploadState.open) throw closed(uploadId)
   if (row.writer_epoch !== writerEpoch) {
-    throw new CairnError('UPLOAD_SUPERSEDED', `${row.owner} has taken over this upload of ${row.path}. This one stops here; nothing is lost.`)
+    throw new CairnError(
+      'UPLOAD_SUPERSEDED',
+      `${row.owner} has taken over this upload of ${row.path}. This one stops here; nothing is lost.`,
+    )
   }
   if (row.active_ms !== ctx.nowMs) yield* run(touch, { id: row.upload_id, now: ctx.nowMs })
   return row
@@ -174,11 +223,13 @@ export function* useUpload(ctx: OperationContext, uploadId: string, writerEpoch:
 
 export function* findUpload(uploadId: string): Operation<UploadTable> {
   const row = yield* one(find, { id: toBytes(uploadId) })
-  if (!row) throw new CairnError('UPLOAD_NOT_FOUND', `There is no upload session ${uploadId}. It was dropped, or expired; start again.`)
+  if (!row)
+    throw new CairnError('UPLOAD_NOT_FOUND', `There is no upload session ${uploadId}. It was dropped, or expired; start again.`)
   return row
 }
 
-const closed = (uploadId: string): CairnError => new CairnError('UPLOAD_CLOSED', `Upload session ${uploadId} is already committed or aborted.`)
+const closed = (uploadId: string): CairnError =>
+  new CairnError('UPLOAD_CLOSED', `Upload session ${uploadId} is already committed or aborted.`)
 
 export function* closeUpload(ctx: OperationContext, upload: UploadTable, state: number): Operation<void> {
   yield* run(close, { id: upload.upload_id, state, now: ctx.nowMs })
@@ -186,12 +237,18 @@ export function* closeUpload(ctx: OperationContext, upload: UploadTable, state: 
   for (const chunk of yield* all(unreported, { id: upload.upload_id })) yield* condemnChunk(ctx, chunk.chunk_id)
 }
 
-export function* getUpload(_ctx: OperationContext, args: { uploadId: string }): Operation<{ replicas: number; minReplicas: number }> {
+export function* getUpload(
+  _ctx: OperationContext,
+  args: { uploadId: string },
+): Operation<{ replicas: number; minReplicas: number }> {
   const row = yield* findUpload(args.uploadId)
   return { replicas: row.replicas, minReplicas: row.min_replicas }
 }
 
-export function* keepUpload(ctx: OperationContext, args: { uploadId: string; writerEpoch: number }): Operation<{ expiresMs: number }> {
+export function* keepUpload(
+  ctx: OperationContext,
+  args: { uploadId: string; writerEpoch: number },
+): Operation<{ expiresMs: number }> {
   yield* useUpload(ctx, args.uploadId, args.writerEpoch)
   return { expiresMs: ctx.nowMs + UPLOAD_KEPT_MS }
 }
@@ -224,7 +281,10 @@ export function* listUploads(_ctx: OperationContext, args: { after: string; limi
 }
 
 /** @throws `UPLOAD_NOT_FOUND`; `UPLOAD_CLOSED` when it is committed, and then nothing is touched */
-export function* abortUpload(ctx: OperationContext, args: { uploadId: string; request?: RequestKey }): Operation<{ uploadId: UploadId }> {
+export function* abortUpload(
+  ctx: OperationContext,
+  args: { uploadId: string; request?: RequestKey },
+): Operation<{ uploadId: UploadId }> {
   return yield* once(ctx, 'abortUpload', args.request, abort(ctx, args.uploadId as UploadId))
 }
 
@@ -249,7 +309,10 @@ export function* expireUploads(ctx: OperationContext, args: { limit: number }): 
 }
 
 const openBytes = statement((db, _p: object) =>
-  db.selectFrom('uploads').select((eb) => eb.fn.coalesce(eb.fn.sum<number>('uploaded_bytes'), sql<number>`0`).as('bytes')).where('state', '=', sql.lit(UploadState.open)),
+  db
+    .selectFrom('uploads')
+    .select((eb) => eb.fn.coalesce(eb.fn.sum<number>('uploaded_bytes'), sql<number>`0`).as('bytes'))
+    .where('state', '=', sql.lit(UploadState.open)),
 )
 
 export function* openUploadBytes(): Operation<number> {
