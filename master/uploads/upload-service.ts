@@ -9,7 +9,7 @@ import type { ClusterService } from '../cluster/cluster-service.js'
 import { freeBytesOf } from '../cluster/server-view.js'
 import type { MasterContext } from '../context.js'
 import { place, type Placement, type PlacementServer } from '../placement/placement.js'
-import { placementServer } from '../placement/snapshot.js'
+import { placementServer } from '../cluster/placement-snapshot.js'
 import type { RequestKey } from '../store/operations/context.js'
 
 export interface AllocationWish {

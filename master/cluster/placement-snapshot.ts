@@ -1,6 +1,6 @@
 /** The servers as placement sees them, taken from the views of the moment. */
-import { freeBytesOf, largestFreeBytesOf, type ServerView } from '../cluster/server-view.js'
-import type { PlacementServer } from './placement.js'
+import { freeBytesOf, largestFreeBytesOf, type ServerView } from './server-view.js'
+import type { PlacementServer } from '../placement/placement.js'
 
 export function placementServer(view: ServerView): PlacementServer {
   const { serverNo, serverId, zone, rack, host } = view.record
