@@ -7,6 +7,7 @@ import { registerNamespace } from './commands/namespace.js'
 import { registerServers } from './commands/servers.js'
 import { registerTransfer } from './commands/transfer.js'
 import { registerUp } from './commands/up.js'
+import { registerUploads } from './commands/uploads.js'
 import { CairnError } from '../common/errors/cairn-error.js'
 import { reportFailure } from './context.js'
 
@@ -22,6 +23,7 @@ function createProgram(): Command {
   registerUp(program)
   registerTransfer(program)
   registerNamespace(program)
+  registerUploads(program)
   registerAdmin(program)
   registerDoctor(program)
   registerServers(program)

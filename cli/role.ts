@@ -58,9 +58,9 @@ export async function runRole(options: RoleOptions): Promise<void> {
 
 function announce(options: RoleOptions, server: RunningServer): void {
   const ready = { event: 'ready', role: options.role, id: server.id, url: server.url, pid: process.pid, ...options.readyExtra }
-  if (process.send) process.send({ event: 'ready', role: options.role, url: server.url, id: server.id } satisfies ChildMessage)
-  else if (options.json) process.stdout.write(`${JSON.stringify(ready)}\n`)
-  else
+  process.send?.({ event: 'ready', role: options.role, url: server.url, id: server.id } satisfies ChildMessage)
+  if (options.json) process.stdout.write(`${JSON.stringify(ready)}\n`)
+  else if (!process.send)
     process.stdout.write(
       `${options.role} ${server.id} is ready at ${server.url}\n${Object.entries(options.readyExtra ?? {})
         .map(([name, value]) => `  ${name}  ${String(value)}\n`)

@@ -49,18 +49,19 @@ const addServerOptions = (command: Command, port: number): Command =>
 export function registerServers(program: Command): void {
   addTimerOptions(addServerOptions(program.command('master'), 9440))
     .description('run a master')
-    .requiredOption('--dir <dir>', 'where the metadata lives')
+    .option('--dir <dir>', 'where the metadata lives')
     .action((flags: ServerFlags, command: Command) => master(withConfig(flags, command)))
-  addServerOptions(program.command('chunkserver'), 0)
-    .description('run a chunkserver')
-    .requiredOption('--dir <dir...>', 'data directories, one per disk')
+  // A chunkserver is told the timers by the master. It takes the flags all the same, so that one set serves every role.
+  addTimerOptions(addServerOptions(program.command('chunkserver'), 0))
+    .description('run a chunkserver; the timers are those of the master')
+    .option('--dir <dir...>', 'data directories, one per disk')
     .option('--advertise <url>', 'how others reach this server')
     .option('--rack <rack>', 'rack within the zone', '')
     .option('--capacity <size>', 'most that chunks may take per directory', parseSize)
     .option('--reserve <size>', 'kept free per directory', parseSize)
     .action((flags: ServerFlags, command: Command) => chunkserver(withConfig(flags, command)))
-  addServerOptions(program.command('gateway'), 9441)
-    .description('run a gateway: file contents over plain HTTP')
+  addTimerOptions(addServerOptions(program.command('gateway'), 9441))
+    .description('run a gateway: file contents over plain HTTP; the timers are those of the master')
     .option('--budget <size>', 'memory for file contents', parseSize)
     .action((flags: ServerFlags, command: Command) => gateway(withConfig(flags, command)))
 }
@@ -94,7 +95,7 @@ const roleOptions = (flags: ServerFlags) => ({ json: flags.json === true, logLev
 
 async function master(flags: ServerFlags): Promise<void> {
   const { runMaster } = await import('../../master/index.js')
-  const directory = path.resolve(flags.dir as string)
+  const [directory] = directoriesOf(flags)
   const tokens = ensureTokens(directory)
   await runRole({
     role: 'master',
@@ -113,6 +114,13 @@ async function master(flags: ServerFlags): Promise<void> {
         onFatal,
       }),
   })
+}
+
+/** From the command line or the configuration file. @throws `USAGE` when neither names one */
+function directoriesOf(flags: ServerFlags): [string, ...string[]] {
+  const [first, ...others] = [flags.dir ?? []].flat().map((directory) => path.resolve(directory))
+  if (first === undefined) throw new CairnError('USAGE', 'Name the directory to keep data in with --dir.')
+  return [first, ...others]
 }
 
 export function timerSettings(flags: TimerFlags) {
@@ -143,7 +151,7 @@ async function chunkserver(flags: ServerFlags): Promise<void> {
     ...roleOptions(flags),
     start: ({ log, signal }) =>
       runChunkserver({
-        directories: [flags.dir ?? []].flat().map((directory) => path.resolve(directory)),
+        directories: directoriesOf(flags),
         listen: { host: flags.host, port: flags.port },
         advertisedUrl: advertised(flags),
         masters: mastersOf(flags),
