@@ -271,7 +271,7 @@ export const ERROR_CODES = define({
     exitCode: 1,
     action: 'never',
     meaning:
-      'Another running process has registered with this server id: the data directory was copied. Remove server.json from the copy to let it join as a new server.',
+      'Another running process has registered with this server id: the data directory was copied. Remove disk.json from each directory of the copy to let it join as a new server.',
   },
   SERVER_UNREGISTERED: {
     httpStatus: 409,

@@ -151,7 +151,7 @@ export class ClusterService {
     if (samePlace || silentMs >= this.#context.settings.suspectAfterMs) return
     throw new CairnError(
       'SERVER_ID_CONFLICT',
-      `Server ${body.serverId} is running at ${known.record.url}. If this data directory is a copy, remove server.json and disk.json from it; if the server has moved, wait until the old one is silent.`,
+      `Server ${body.serverId} is running at ${known.record.url}. If this data directory is a copy, remove disk.json from each of its directories; if the server has moved, wait until the old one is silent.`,
     )
   }
 
