@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander'
 import { VERSION } from '../common/version.js'
 import { registerAdmin } from './commands/admin.js'
 import { registerDoctor } from './commands/doctor.js'
+import { registerMetadata } from './commands/metadata.js'
 import { registerNamespace } from './commands/namespace.js'
 import { registerServers } from './commands/servers.js'
 import { registerTransfer } from './commands/transfer.js'
@@ -25,6 +26,7 @@ function createProgram(): Command {
   registerNamespace(program)
   registerUploads(program)
   registerAdmin(program)
+  registerMetadata(program)
   registerDoctor(program)
   registerServers(program)
   for (const command of everyCommand(program)) command.exitOverride()

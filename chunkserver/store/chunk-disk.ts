@@ -16,6 +16,9 @@ import type { Logger } from '../../common/observe/logger.js'
 import type { DiskReport } from '../../common/protocol/cluster.js'
 import { GiB } from '../../common/units.js'
 
+export const CHUNK_SUFFIX = '.chunk'
+export const BAD_MARK_SUFFIX = '.bad'
+
 export interface ChunkDiskOptions {
   readonly disk: Disk
   readonly clock: Clock
@@ -69,7 +72,12 @@ export class ChunkDisk {
   }
 
   chunkPath(chunkId: ChunkId): string {
-    return path.join(this.shardDirectory(chunkId), `${chunkId}.chunk`)
+    return path.join(this.shardDirectory(chunkId), `${chunkId}${CHUNK_SUFFIX}`)
+  }
+
+  /** Its presence says that the chunk file beside it was found to be bad: a restart must not make it count again. */
+  badMarkPath(chunkId: ChunkId): string {
+    return path.join(this.shardDirectory(chunkId), `${chunkId}${BAD_MARK_SUFFIX}`)
   }
 
   shardDirectory(chunkId: ChunkId): string {

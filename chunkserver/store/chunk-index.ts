@@ -54,6 +54,12 @@ export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId']
     this.#record({ kind: 'corrupt', sequence: ++this.#sequence, chunkId })
   }
 
+  /** A whole file that was found to be bad before the restart. Its good leaves can still be read. */
+  loadMarked(entry: Omit<IndexEntry<DiskRef>, 'sequence' | 'state'>): void {
+    this.#entries.set(entry.chunkId, { ...entry, sequence: 0, state: 'corrupt' })
+    this.#record({ kind: 'corrupt', sequence: ++this.#sequence, chunkId: entry.chunkId })
+  }
+
   add(entry: Omit<IndexEntry<DiskRef>, 'sequence' | 'state'>): StoredChunk {
     const sequence = ++this.#sequence
     this.#put({ ...entry, sequence, state: 'good' })

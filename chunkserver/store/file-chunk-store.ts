@@ -109,7 +109,11 @@ export class FileChunkStore implements ChunkStore {
       this.#account(disk, footer.lengthBytes, 1)
     }
     const onDamaged = (_disk: ChunkDisk, chunkId: ChunkId): void => this.#index.loadCorrupt(chunkId, disk)
-    await scanDisk(disk, this.#footers, { onWhole, onDamaged }, this.#options.log)
+    const onMarked = (_disk: ChunkDisk, footer: Pick<StoredChunk, 'chunkId' | 'lengthBytes' | 'root'>): void => {
+      const { chunkId, lengthBytes, root } = footer
+      if (!this.#index.get(chunkId)) this.#index.loadMarked({ chunkId, disk, lengthBytes, root })
+    }
+    await scanDisk(disk, this.#footers, { onWhole, onDamaged, onMarked }, this.#options.log)
   }
 
   identity(): ServerIdentity {
@@ -232,6 +236,18 @@ export class FileChunkStore implements ChunkStore {
     )
     this.#index.markCorrupt(entry.chunkId)
     this.#account(entry.disk, entry.lengthBytes, -1)
+    void this.#publishing.run(entry.chunkId, () => this.#leaveMark(entry, damage))
+  }
+
+  /** So that the copy does not count as good again after a restart, until it happens to be read once more. */
+  async #leaveMark({ chunkId, disk }: Entry, damage: CairnError): Promise<void> {
+    if (this.#index.get(chunkId)?.state !== 'corrupt') return
+    try {
+      const reason = new TextEncoder().encode(`${damage.message}\n`)
+      await disk.io('write', () => disk.disk.replaceFile(disk.badMarkPath(chunkId), reason))
+    } catch (error) {
+      this.#options.log.warn({ chunkId, error }, 'a damaged copy could not be marked')
+    }
   }
 
   #forget(entry: Entry): void {
@@ -286,11 +302,8 @@ export class FileChunkStore implements ChunkStore {
     const { disk, chunkId } = entry
     const since = this.#options.clock.now()
     const target = path.join(disk.quarantineDirectory, `${chunkId}.${since}.${entry.state === 'good' ? 'deleted' : 'corrupt'}`)
-    try {
-      await disk.io('write', () => disk.disk.rename(disk.chunkPath(chunkId), target))
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error
-    }
+    await unlessMissing(disk.io('write', () => disk.disk.rename(disk.chunkPath(chunkId), target)))
+    if (entry.state === 'corrupt') await unlessMissing(disk.io('write', () => disk.disk.remove(disk.badMarkPath(chunkId))))
   }
 
   #account(disk: ChunkDisk, lengthBytes: number, by: 1 | -1): void {
@@ -348,5 +361,13 @@ export class FileChunkStore implements ChunkStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+}
+
+async function unlessMissing(work: Promise<void>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error
   }
 }

@@ -4,7 +4,7 @@ import type { BlockPool } from '../../common/bytes/block-pool.js'
 import { isCairnError } from '../../common/errors/cairn-error.js'
 import { isHexId, type ChunkId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
-import type { ChunkDisk } from './chunk-disk.js'
+import { BAD_MARK_SUFFIX, CHUNK_SUFFIX, type ChunkDisk } from './chunk-disk.js'
 import type { ChunkFooter } from './chunk-file.js'
 import { readFooter } from './chunk-file-reader.js'
 
@@ -13,6 +13,8 @@ const FOOTERS_AT_ONCE = 8
 export interface ScanFindings {
   readonly onWhole: (disk: ChunkDisk, footer: ChunkFooter, fileBytes: number) => void
   readonly onDamaged: (disk: ChunkDisk, chunkId: ChunkId) => void
+  /** A whole footer, but the copy was marked as bad when it was last read. */
+  readonly onMarked: (disk: ChunkDisk, footer: ChunkFooter) => void
 }
 
 export async function scanDisk(disk: ChunkDisk, footers: BlockPool, findings: ScanFindings, log: Logger): Promise<void> {
@@ -22,14 +24,20 @@ export async function scanDisk(disk: ChunkDisk, footers: BlockPool, findings: Sc
     if (shard.kind !== 'directory') continue
     const names = await disk.disk.list(path.join(chunks, shard.name))
     const ids = names.map((entry) => chunkIdOf(entry.name)).filter((id) => id !== undefined)
-    await forEachAtOnce(ids, FOOTERS_AT_ONCE, (chunkId) => scanOne(disk, chunkId, footers, findings, log))
+    const marked = new Set(names.map((entry) => idBefore(BAD_MARK_SUFFIX, entry.name)).filter((id) => id !== undefined))
+    await forEachAtOnce(ids, FOOTERS_AT_ONCE, async (chunkId) => {
+      const found: ScanFindings = marked.has(chunkId) ? { ...findings, onWhole: findings.onMarked } : findings
+      await scanOne(disk, chunkId, footers, found, log)
+    })
   }
 }
 
-export const chunkIdOf = (fileName: string): ChunkId | undefined => {
-  const id = fileName.endsWith('.chunk') ? fileName.slice(0, -'.chunk'.length) : ''
+const idBefore = (suffix: string, fileName: string): ChunkId | undefined => {
+  const id = fileName.endsWith(suffix) ? fileName.slice(0, -suffix.length) : ''
   return isHexId(id) ? (id as ChunkId) : undefined
 }
+
+export const chunkIdOf = (fileName: string): ChunkId | undefined => idBefore(CHUNK_SUFFIX, fileName)
 
 async function removeTemporary(disk: ChunkDisk, log: Logger): Promise<void> {
   const torn = await disk.disk.list(disk.temporaryDirectory)

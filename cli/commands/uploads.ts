@@ -2,7 +2,7 @@
 import Table from 'cli-table3'
 import type { Command } from 'commander'
 import type { CairnClient } from '../../client/index.js'
-import { parseUploadId } from '../../common/ids.js'
+import { parseUploadId, type UploadId } from '../../common/ids.js'
 import { formatSize } from '../../common/units.js'
 import { addGlobalOptions, print, withClient, type GlobalOptions } from '../context.js'
 
@@ -23,7 +23,7 @@ export function registerUploads(program: Command): void {
 
 async function list(client: CairnClient, flags: GlobalOptions): Promise<void> {
   const table = new Table({ head: ['upload', 'path', 'uploaded', 'of', 'owner', 'last active', 'expires'] })
-  for (let after: string | undefined, more = true; more;) {
+  for (let after: UploadId | undefined, more = true; more;) {
     const page = await client.api.call('listUploads', { query: after === undefined ? {} : { after } })
     for (const one of page.uploads) {
       if (flags.json) print(flags, one, () => '')

@@ -1,6 +1,6 @@
 /** What operators ask: status, space, servers, chunks, jobs. */
 import { z } from 'zod'
-import { serverState } from './cluster.js'
+import { metadataPosition, serverState } from './cluster.js'
 import { endpoint } from './endpoint.js'
 import { byteCount, checksum64, chunkId, count, jobId, label, pageLimit, path, serverId, timestampMs } from './schemas.js'
 
@@ -85,6 +85,40 @@ export const getStatus = endpoint({
   query: z.object({}),
   body: z.undefined(),
   result: clusterStatus,
+})
+
+export const getMetadata = endpoint({
+  name: 'getMetadata',
+  method: 'GET',
+  path: '/v1/metadata',
+  scope: 'read',
+  tag: 'cluster',
+  summary: 'How far the metadata is, the latest that any chunkserver has seen, and whether deletions are held back.',
+  params: z.object({}),
+  query: z.object({}),
+  body: z.undefined(),
+  result: z
+    .object({
+      own: metadataPosition,
+      seen: metadataPosition,
+      /** Since when nothing is deleted because this metadata was behind; null when deletions go on. */
+      deletionsHeldSinceMs: timestampMs.nullable(),
+    })
+    .meta({ id: 'Metadata' }),
+})
+
+export const acceptMetadata = endpoint({
+  name: 'acceptMetadata',
+  method: 'POST',
+  path: '/v1/metadata/accept',
+  scope: 'admin',
+  tag: 'cluster',
+  summary:
+    'Declares this metadata to be what counts, though chunkservers have seen later: deletions go on, chunks it does not know included.',
+  params: z.object({}),
+  query: z.object({}),
+  body: z.undefined(),
+  result: metadataPosition,
 })
 
 export const getSpace = endpoint({

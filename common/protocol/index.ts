@@ -35,6 +35,8 @@ export const endpoints = {
   getSpace: admin.getSpace,
   getChunk: admin.getChunk,
   reportBadReplica: admin.reportBadReplica,
+  getMetadata: admin.getMetadata,
+  acceptMetadata: admin.acceptMetadata,
   createJob: admin.createJob,
   getJob: admin.getJob,
 } as const

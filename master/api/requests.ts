@@ -12,7 +12,7 @@ import type { RequestKey } from '../store/operations/context.js'
  */
 export function requestKey(context: RequestContext, input: unknown): { request?: RequestKey } {
   if (context.headers[REQUEST_ID_HEADER] === undefined) return {}
-  const digest = checksumToHex(xxh64(new TextEncoder().encode(JSON.stringify(input))))
+  const digest = checksumToHex(xxh64(new TextEncoder().encode(JSON.stringify([input, context.precondition]))))
   return { request: { id: context.requestId, digest } }
 }
 

@@ -182,6 +182,12 @@ export function masterRoutes(master: Master): Route[] {
       return { queued: true }
     },
 
+    getMetadata: async () => {
+      const seen = cluster.latestSeen()
+      return { own: await store.readPosition({}), seen, deletionsHeldSinceMs: await store.deletionsHeldSince({}) }
+    },
+    acceptMetadata: async () => store.acceptMetadata({ seenEpoch: cluster.latestSeen().epoch }),
+
     createJob: async ({ body }, request) => {
       const to = body.kind === 'delete-prefix' ? null : parseListPrefix(body.to)
       const flag = body.kind === 'delete-prefix' ? body.purge : body.overwrite

@@ -33,6 +33,8 @@ export interface ClusterEvents {
   readonly onResults: (server: ServerView, results: readonly TaskResult[]) => Promise<void>
 }
 
+/** Commands that may wait for one server's next heartbeat. What finds no room is sent again by whoever wants it done. */
+const COMMANDS_MAX = 2_000
 const ABSENT_LOAD = { writes: 0, reads: 0 }
 
 export class ClusterService {
@@ -100,6 +102,7 @@ export class ClusterService {
       )
     }
     this.#refuseCopiedId(body)
+    await this.#compareSeen(body.seen)
     const record = await store.registerServer({
       serverId: body.serverId,
       freshId: newId<ServerId>(random),
@@ -184,16 +187,24 @@ export class ClusterService {
     this.#outbox.delete(serverNo)
     return {
       masterTimeMs: store.now(),
-      metadata: await store.readPosition({}),
+      metadata: await this.#compareSeen(body.seen),
       settings: this.#settings(),
       capabilityKeys: [...this.#context.capabilityKeys],
       commands,
     }
   }
 
+  /** A chunkserver that has seen later metadata than ours: this database is old or empty, and must delete nothing. */
+  async #compareSeen(seen: MetadataPosition): Promise<MetadataPosition> {
+    const own = await this.#context.store.readPosition({})
+    if (isLater(seen, own)) await this.#context.store.holdDeletions({})
+    return own
+  }
+
   /** Queues a command for the server's next heartbeat. It may be lost: whoever sends it finds out and sends it again. */
   send(serverNo: number, command: Command): void {
     const queue = this.#outbox.get(serverNo) ?? []
+    if (queue.length >= COMMANDS_MAX) return
     queue.push(command)
     this.#outbox.set(serverNo, queue)
   }
@@ -203,10 +214,12 @@ export class ClusterService {
     return this.views.byId(serverId)?.record
   }
 
-  /** True when some chunkserver has seen later metadata than ours: this database is old or empty, and must delete nothing. */
-  async isBehind(): Promise<boolean> {
-    const own = await this.#context.store.readPosition({})
-    return this.views.all().some((view) => isLater(view.seen, own))
+  /** The latest metadata that any chunkserver has seen. */
+  latestSeen(): MetadataPosition {
+    return this.views.all().reduce<MetadataPosition>((latest, { seen }) => (isLater(seen, latest) ? seen : latest), {
+      epoch: 0,
+      position: 0,
+    })
   }
 
   async #differingShards(serverNo: number, digests: readonly ShardDigest[]): Promise<number[]> {

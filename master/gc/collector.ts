@@ -17,7 +17,7 @@ export class Collector {
   readonly #context: MasterContext
   readonly #cluster: ClusterService
   readonly #rounds: Periodic
-  #behind = false
+  #held = false
 
   constructor(context: MasterContext, cluster: ClusterService) {
     this.#context = context
@@ -40,8 +40,8 @@ export class Collector {
 
   /** Why nothing is deleted, in words; null when deletions go on. */
   brake(): string | null {
-    return this.#behind
-      ? 'chunkservers have seen later metadata than this master has: nothing is deleted until an operator decides (was an old database restored?)'
+    return this.#held
+      ? 'chunkservers have seen later metadata than this master has (was an old database put back?): nothing is deleted until an operator decides with `cairn metadata accept`'
       : null
   }
 
@@ -53,10 +53,10 @@ export class Collector {
     await store.pruneJobs({ before: now - DAY_MS })
     while (more() && (await store.purgeTrash({ limit: PAGE })) === PAGE);
     while (more() && (await store.expireUploads({ limit: 50 })) === 50);
-    while (more() && (await store.collectManifests({ limit: PAGE })));
+    while (more() && (await store.collectManifests({ before: now - settings.garbageGraceMs, limit: PAGE })));
     await store.condemnAllocations({ before: now - ALLOCATION_KEPT_MS, limit: PAGE })
-    this.#behind = await this.#cluster.isBehind()
-    if (this.#behind) return
+    this.#held = (await store.deletionsHeldSince({})) !== null
+    if (this.#held) return
     await store.markDeleting({ before: now - settings.garbageGraceMs, limit: PAGE })
     await store.condemnOrphans({ before: now - settings.orphanGraceMs, limit: PAGE })
     for (const replica of await store.listReplacedCorruptReplicas({ limit: PAGE })) await store.trimReplica(replica)

@@ -34,6 +34,11 @@ export class RepairBrakes {
     if (lost >= MASS_LOSS_SERVERS_MIN && lost > total * MASS_LOSS_SHARE) this.#massLossUntilMs = nowMs + MASS_LOSS_HOLD_MS
   }
 
+  /** So many of `total` servers are away now: once enough are back, what held repair back has passed. */
+  serversAway(servers: number, total: number): void {
+    if (servers < MASS_LOSS_SERVERS_MIN || servers <= total * MASS_LOSS_SHARE) this.#massLossUntilMs = -Infinity
+  }
+
   /** The classes that may be repaired now, most urgent first. */
   allowed(): readonly number[] {
     if (this.#starting()) return []

@@ -74,7 +74,9 @@ export class Repairer {
 
   /** Servers have changed state: their chunks are looked at right away. */
   statesChanged(lost: number): void {
-    if (lost > 0) this.#brakes.serversLost(lost, this.#cluster.views.all().length)
+    const servers = this.#cluster.views.all()
+    if (lost > 0) this.#brakes.serversLost(lost, servers.length)
+    this.#brakes.serversAway(servers.filter(({ state }) => state === 'suspect' || state === 'dead').length, servers.length)
     this.#rounds.poke()
   }
 

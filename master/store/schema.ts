@@ -14,9 +14,11 @@ export interface MetaTable {
   id: number
   cluster_id: Uint8Array
   metadata_epoch: number
-  /** Rises with every committed batch of writes: the log position that chunkservers remember. */
+  /** Rises with every committed batch that changed more than heartbeats: the log position that chunkservers remember. */
   position: number
   created_ms: number
+  /** Since when nothing is deleted, because chunkservers have seen later metadata than this; null: never, or decided since. */
+  held_ms: number | null
 }
 
 export interface SettingTable {
@@ -77,6 +79,8 @@ export interface ManifestTable {
   reference_count: number
   size_bytes: number
   chunk_count: number
+  /** Of garbage: when its last reference went; 0 when nobody can be reading it. */
+  released_ms: number
 }
 
 export interface ManifestChunkTable {

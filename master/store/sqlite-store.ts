@@ -2,6 +2,7 @@
  * The embedded {@link MetadataStore}: one SQLite file, one writer in a thread of its own, reads on the caller's thread.
  * With `:memory:` everything runs inline on one connection, on the injected clock: for tests and simulation.
  */
+import { closeSync, openSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { CairnError } from '../../common/errors/cairn-error.js'
 import { SystemClock } from '../../common/clock/system-clock.js'
@@ -29,6 +30,8 @@ const READ_ONLY: Pick<OperationContext, 'newId'> = {
 
 /** Opens, or makes, the metadata at `file`. @param onFatal told when the writer has failed: the process must end, nothing may be retried. */
 export async function openSqliteStore(file: string, onFatal: (error: unknown) => void): Promise<MetadataStore> {
+  // It holds signing keys: nobody else may read it. SQLite gives its side files the same rights.
+  closeSync(openSync(file, 'a', 0o600))
   const migrating = new SqliteConnection(file, { readOnly: false })
   await migrating.migrate()
   migrating.close()

@@ -258,10 +258,10 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
       expect(copy.manifestId).toBe(file.manifestId)
       const id = chunks[0]?.chunkId as ChunkId
       await store.deleteFile({ path: '/b/k', purge: true, precondition: NO_PRECONDITION })
-      while (await store.collectManifests({ limit: 10 }));
+      while (await store.collectManifests({ before: store.now(), limit: 10 }));
       expect(await store.getChunk({ chunkId: id })).toMatchObject({ state: ChunkState.live })
       await store.deleteFile({ path: '/c/k', purge: true, precondition: NO_PRECONDITION })
-      while (await store.collectManifests({ limit: 10 }));
+      while (await store.collectManifests({ before: store.now(), limit: 10 }));
       expect(await store.getChunk({ chunkId: id })).toMatchObject({ state: ChunkState.condemned })
       await store.markDeleting({ before: store.now() + 1000, limit: 10 })
       expect(await store.getChunk({ chunkId: id })).toMatchObject({ state: ChunkState.deleting })
@@ -296,7 +296,7 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
     test('aborting an open session condemns its chunks; aborting a committed one touches nothing', async () => {
       const { session, chunks } = await upload('/b/k', [5])
       await expect(store.abortUpload({ uploadId: session.uploadId })).rejects.toMatchObject({ code: 'UPLOAD_CLOSED' })
-      while (await store.collectManifests({ limit: 10 }));
+      while (await store.collectManifests({ before: store.now(), limit: 10 }));
       expect(await store.getChunk({ chunkId: chunks[0]?.chunkId as ChunkId })).toMatchObject({ state: ChunkState.live })
       const { uploadId, writerEpoch } = await openUpload('/b/other')
       const chunk = { index: 0, lengthBytes: 10, chunkId: chunkId(), root: root(1) }

@@ -27,6 +27,7 @@ export const IN_MEMORY = ':memory:'
 export class SqliteConnection {
   readonly native: Native
   readonly #prepared = new Map<Statement<never, unknown>, Prepared>()
+  #changes: Database.Statement<unknown[]> | undefined
 
   constructor(file: string, options: { readonly readOnly: boolean }) {
     this.native = new Database(file, { readonly: options.readOnly, timeout: 10_000 })
@@ -37,6 +38,12 @@ export class SqliteConnection {
     }
     this.native.pragma('cache_size = -65536')
     this.native.pragma('foreign_keys = OFF')
+  }
+
+  /** Rows changed by this connection since it was opened. */
+  totalChanges(): number {
+    const changes = (this.#changes ??= this.native.prepare('select total_changes()').pluck())
+    return changes.get() as number
   }
 
   /** Brings the schema up to date. Kysely guards it with a lock row. */

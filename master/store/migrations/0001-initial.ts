@@ -12,7 +12,8 @@ const fileColumns = `
   created_ms bigint not null, modified_ms bigint not null`
 
 const TABLES: readonly string[] = [
-  `meta (id integer primary key, cluster_id blob not null, metadata_epoch bigint not null, position bigint not null, created_ms bigint not null)`,
+  `meta (id integer primary key, cluster_id blob not null, metadata_epoch bigint not null, position bigint not null, created_ms bigint not null,
+     held_ms bigint)`,
   `settings (name text primary key, value text not null)`,
   `signing_keys (key_id text primary key, kind text not null, secret text not null, created_ms bigint not null)`,
   `tokens (hash text primary key, name text not null, scopes text not null, created_ms bigint not null)`,
@@ -20,7 +21,8 @@ const TABLES: readonly string[] = [
      trash_days real not null, created_ms bigint not null)`,
   `names (path text primary key, ${fileColumns})`,
   `trash (trash_id blob primary key, path text not null, deleted_ms bigint not null, purge_ms bigint not null, ${fileColumns})`,
-  `manifests (manifest_id blob primary key, state integer not null, reference_count bigint not null, size_bytes bigint not null, chunk_count bigint not null)`,
+  `manifests (manifest_id blob primary key, state integer not null, reference_count bigint not null, size_bytes bigint not null, chunk_count bigint not null,
+     released_ms bigint not null)`,
   `manifest_chunks (manifest_id blob not null, chunk_index bigint not null, chunk_id blob not null, offset_bytes bigint not null,
      length_bytes bigint not null, root blob not null, primary key (manifest_id, chunk_index))`,
   `chunks (chunk_id blob primary key, upload_id blob not null, chunk_index bigint not null, length_bytes bigint not null, root blob,
@@ -51,7 +53,7 @@ const ROWID_TABLES = new Set(['meta', 'servers', 'disks', 'change_log'])
 const INDEXES: readonly string[] = [
   `trash_by_path on trash (path, deleted_ms)`,
   `trash_by_purge on trash (purge_ms)`,
-  `manifests_garbage on manifests (manifest_id) where state = 2`,
+  `manifests_garbage on manifests (released_ms) where state = 2`,
   `manifest_chunks_by_chunk on manifest_chunks (chunk_id)`,
   `chunks_not_live on chunks (state, changed_ms) where state <> 1`,
   `chunks_by_upload on chunks (upload_id)`,

@@ -78,7 +78,7 @@ function* commit(ctx: OperationContext, args: CommitUploadArgs): Operation<FileI
     modified_ms: ctx.nowMs,
   }
   yield* run(seal, { manifest: upload.manifest_id, size: args.sizeBytes, chunks: args.chunkCount })
-  yield* putName(row)
+  yield* putName(ctx, row)
   yield* closeUpload(ctx, upload, UploadState.committed)
   yield* logChange(ctx, 'file.committed', row.path, {
     generation: row.generation,

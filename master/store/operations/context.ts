@@ -111,7 +111,14 @@ const insertChange = statement((db, p: { position: number; now: number; kind: st
 )
 
 export type ChangeKind =
-  'file.committed' | 'file.deleted' | 'file.copied' | 'file.renamed' | 'file.undeleted' | 'bucket.changed' | 'bucket.deleted'
+  | 'file.committed'
+  | 'file.deleted'
+  | 'file.copied'
+  | 'file.renamed'
+  | 'file.undeleted'
+  | 'bucket.changed'
+  | 'bucket.deleted'
+  | 'metadata.accepted'
 
 /** Writes the one row of the change log that a visible mutation owes. */
 export function* logChange(

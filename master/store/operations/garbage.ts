@@ -23,8 +23,14 @@ const dropChunk = statement((db, p: { chunk: Uint8Array }) => db.deleteFrom('chu
 const anyReference = statement((db, p: { chunk: Uint8Array }) =>
   db.selectFrom('manifest_chunks').select('chunk_index').where('chunk_id', '=', p.chunk).limit(1),
 )
-const garbageManifest = statement((db, _p: object) =>
-  db.selectFrom('manifests').select('manifest_id').where('state', '=', sql.lit(ManifestState.garbage)).limit(1),
+const garbageManifest = statement((db, p: { before: number }) =>
+  db
+    .selectFrom('manifests')
+    .select('manifest_id')
+    .where('state', '=', sql.lit(ManifestState.garbage))
+    .where('released_ms', '<=', p.before)
+    .orderBy('released_ms')
+    .limit(1),
 )
 const manifestPage = statement((db, p: { manifest: Uint8Array; limit: number }) =>
   db
@@ -93,9 +99,9 @@ export function* condemnChunk(ctx: OperationContext, chunk: Uint8Array): Operati
   yield* reassess(ctx, chunk)
 }
 
-/** Takes one unreferenced manifest apart, a page at a time. @returns whether there may be more to do */
-export function* collectManifests(ctx: OperationContext, args: { limit: number }): Operation<boolean> {
-  const manifest = yield* one(garbageManifest, {})
+/** Takes one manifest that was released before `before` apart, a page at a time. @returns whether there may be more to do */
+export function* collectManifests(ctx: OperationContext, args: { before: number; limit: number }): Operation<boolean> {
+  const manifest = yield* one(garbageManifest, args)
   if (!manifest) return false
   const rows = yield* all(manifestPage, { manifest: manifest.manifest_id, limit: args.limit })
   for (const row of rows) {

@@ -18,7 +18,18 @@ import { findManifestChunk, listManifestChunks } from './manifests.js'
 import { copyFile, deleteFile, purgeTrash, renameFile, statFile, undeleteFile } from './names.js'
 import { addReplica, applyChanges, applyShardReport, getChunk, shardChunkIds } from './replicas.js'
 import { listServers, recordBeats, registerServer, setServerStates } from './servers.js'
-import { ensureCluster, ensureKeys, findToken, hasTokens, putToken, readPosition, spaceUse } from './system.js'
+import {
+  acceptMetadata,
+  deletionsHeldSince,
+  ensureCluster,
+  ensureKeys,
+  findToken,
+  hasTokens,
+  holdDeletions,
+  putToken,
+  readPosition,
+  spaceUse,
+} from './system.js'
 import { allocateChunks, listUploadChunks, reportChunks } from './upload-chunks.js'
 import { abortUpload, expireUploads, getUpload, keepUpload, listUploads, openUpload } from './uploads.js'
 import type { Operation } from '../engine/statement.js'
@@ -33,6 +44,8 @@ const plain =
 export const writes = {
   ensureCluster: (ctx: OperationContext, _args: Record<string, never>) => ensureCluster(ctx),
   ensureKeys,
+  holdDeletions,
+  acceptMetadata,
   putToken,
   putBucket,
   deleteBucket,
@@ -71,6 +84,7 @@ export const writes = {
 /** Operations that only read. They see every write that has been answered. */
 export const reads = {
   readPosition: plain(readPosition),
+  deletionsHeldSince: plain(deletionsHeldSince),
   findToken,
   hasTokens: plain(hasTokens),
   getBucket,

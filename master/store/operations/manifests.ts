@@ -14,10 +14,10 @@ const addReferences = statement((db, p: { manifest: Uint8Array; delta: number })
     .set({ reference_count: sql<number>`reference_count + ${p.delta}` })
     .where('manifest_id', '=', p.manifest),
 )
-const becomeGarbage = statement((db, p: { manifest: Uint8Array }) =>
+const becomeGarbage = statement((db, p: { manifest: Uint8Array; now: number }) =>
   db
     .updateTable('manifests')
-    .set({ state: ManifestState.garbage })
+    .set({ state: ManifestState.garbage, released_ms: p.now })
     .where('manifest_id', '=', p.manifest)
     .where('reference_count', '<=', 0),
 )
@@ -55,10 +55,25 @@ export function* shareManifest(manifest: Uint8Array): Operation<void> {
   yield* run(addReferences, { manifest, delta: 1 })
 }
 
-/** Gives up one reference. The last one makes the manifest garbage, for the collector to take apart. */
-export function* releaseManifest(manifest: Uint8Array): Operation<void> {
+/**
+ * Gives up one reference. The last one makes the manifest garbage, for the collector to take apart after a grace: who is
+ * reading the file at this moment still asks for the places of its later chunks.
+ */
+export function* releaseManifest(ctx: OperationContext, manifest: Uint8Array): Operation<void> {
   yield* run(addReferences, { manifest, delta: -1 })
-  yield* run(becomeGarbage, { manifest })
+  yield* run(becomeGarbage, { manifest, now: ctx.nowMs })
+}
+
+const releasedSize = statement((db, _p: object) =>
+  db
+    .selectFrom('manifests')
+    .select((eb) => eb.fn.coalesce(eb.fn.sum<number>('size_bytes'), sql<number>`0`).as('bytes'))
+    .where('state', '=', sql.lit(ManifestState.garbage)),
+)
+
+/** What manifests in their grace hold: on its way out, though its chunks still live. */
+export function* releasedBytes(): Operation<number> {
+  return Number((yield* one(releasedSize, {}))?.bytes ?? 0)
 }
 
 export interface ManifestChunk {

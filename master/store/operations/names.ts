@@ -89,10 +89,10 @@ export function* nextGeneration(path: string): Operation<number> {
 }
 
 /** Makes `row` what stands at its path. What stood there loses its reference. */
-export function* putName(row: FileColumns): Operation<void> {
+export function* putName(ctx: OperationContext, row: FileColumns): Operation<void> {
   const before = yield* findName(row.path)
   yield* run(upsert, row)
-  if (before) yield* releaseManifest(before.manifest_id)
+  if (before) yield* releaseManifest(ctx, before.manifest_id)
   yield* count('files', before ? 0 : 1)
   yield* count('fileBytes', row.size_bytes - (before?.size_bytes ?? 0))
 }
@@ -132,7 +132,7 @@ export function* removeRow(ctx: OperationContext, row: FileColumns, purge: boole
     yield* run(insertTrash, { ...row, trash_id: ctx.newId(), deleted_ms: ctx.nowMs, purge_ms: ctx.nowMs + trashMs })
     yield* count('trashBytes', row.size_bytes)
   } else {
-    yield* releaseManifest(row.manifest_id)
+    yield* releaseManifest(ctx, row.manifest_id)
   }
   yield* logChange(ctx, 'file.deleted', row.path, { generation: row.generation, purged: trashMs === 0 })
 }
@@ -165,7 +165,7 @@ export function* copyOne(ctx: OperationContext, args: CopyFileArgs): Operation<F
     modified_ms: ctx.nowMs,
   }
   yield* shareManifest(source.manifest_id)
-  yield* putName(row)
+  yield* putName(ctx, row)
   yield* logChange(ctx, 'file.copied', args.to, {
     from: args.from,
     generation: row.generation,
@@ -189,7 +189,7 @@ export function* renameOne(ctx: OperationContext, args: CopyFileArgs): Operation
   const generation = Math.max(source.generation, yield* nextGeneration(args.to))
   const row: FileColumns = { ...columnsOf(source), path: args.to, generation, modified_ms: ctx.nowMs }
   yield* dropName(source)
-  yield* putName(row)
+  yield* putName(ctx, row)
   yield* logChange(ctx, 'file.renamed', args.to, { from: args.from, generation })
   return toFileInfo(row)
 }
@@ -207,7 +207,7 @@ function* undeleteOne(ctx: OperationContext, path: string): Operation<FileInfo> 
   const row: FileColumns = { ...columnsOf(entry), generation: entry.generation + 1, modified_ms: ctx.nowMs }
   yield* run(removeTrash, { id: entry.trash_id })
   yield* count('trashBytes', -entry.size_bytes)
-  yield* putName(row)
+  yield* putName(ctx, row)
   yield* logChange(ctx, 'file.undeleted', path, { generation: row.generation })
   return toFileInfo(row)
 }
@@ -218,7 +218,7 @@ export function* purgeTrash(ctx: OperationContext, args: { limit: number }): Ope
   for (const entry of due) {
     yield* run(removeTrash, { id: entry.trash_id })
     yield* count('trashBytes', -entry.size_bytes)
-    yield* releaseManifest(entry.manifest_id)
+    yield* releaseManifest(ctx, entry.manifest_id)
   }
   return due.length
 }

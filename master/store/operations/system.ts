@@ -3,7 +3,8 @@ import type { ClusterId } from '../../../common/ids.js'
 import type { MetadataPosition } from '../../../common/protocol/cluster.js'
 import { toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
-import { readCounters, type OperationContext } from './context.js'
+import { logChange, readCounters, type OperationContext } from './context.js'
+import { releasedBytes } from './manifests.js'
 import { openUploadBytes } from './uploads.js'
 
 const readMeta = statement((db, _p: object) => db.selectFrom('meta').selectAll().where('id', '=', 1))
@@ -41,6 +42,35 @@ export function* ensureCluster(ctx: OperationContext): Operation<ClusterIdentity
 export function* readPosition(): Operation<MetadataPosition> {
   const row = yield* one(readMeta, {})
   return { epoch: row?.metadata_epoch ?? 0, position: row?.position ?? 0 }
+}
+
+const hold = statement((db, p: { now: number }) =>
+  db.updateTable('meta').set({ held_ms: p.now }).where('id', '=', 1).where('held_ms', 'is', null),
+)
+const accept = statement((db, p: { epoch: number }) =>
+  db.updateTable('meta').set({ metadata_epoch: p.epoch, held_ms: null }).where('id', '=', 1),
+)
+
+/** Since when nothing is deleted, or null. */
+export function* deletionsHeldSince(): Operation<number | null> {
+  return (yield* one(readMeta, {}))?.held_ms ?? null
+}
+
+/**
+ * Deletes nothing from now on, until {@link acceptMetadata}: chunkservers have seen later metadata than this. It does not
+ * lapse when the position has grown past what they saw: these are other changes than those that are missing here.
+ */
+export function* holdDeletions(ctx: OperationContext): Operation<void> {
+  yield* run(hold, { now: ctx.nowMs })
+}
+
+/** An operator has decided that this metadata is what counts: it gets an epoch above all that was seen. */
+export function* acceptMetadata(ctx: OperationContext, args: { seenEpoch: number }): Operation<MetadataPosition> {
+  const before = yield* readPosition()
+  const epoch = Math.max(before.epoch, args.seenEpoch) + 1
+  yield* run(accept, { epoch })
+  yield* logChange(ctx, 'metadata.accepted', '', { epoch, position: before.position })
+  return { epoch, position: before.position }
 }
 
 export interface StoredKey {
@@ -90,14 +120,17 @@ export interface SpaceUse {
 export function* spaceUse(): Operation<SpaceUse> {
   const counters = yield* readCounters()
   const open = yield* openUploadBytes()
+  // An aborted draft has no size any more; its chunks are condemned at once and counted there.
+  const released = yield* releasedBytes()
   // Copies share chunks, so the bytes of the trash may be live ones too: what files hold comes first.
-  const trash = Math.max(0, Math.min(counters.trashBytes, counters.liveChunkBytes - open))
+  const live = counters.liveChunkBytes - open - released
+  const trash = Math.max(0, Math.min(counters.trashBytes, live))
   return {
     files: counters.files,
     fileBytes: counters.fileBytes,
-    liveBytes: Math.max(0, counters.liveChunkBytes - open - trash),
+    liveBytes: Math.max(0, live - trash),
     openUploadBytes: open,
     trashBytes: trash,
-    garbageBytes: counters.garbageChunkBytes,
+    garbageBytes: counters.garbageChunkBytes + released,
   }
 }

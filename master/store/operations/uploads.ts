@@ -51,9 +51,14 @@ const insert = statement((db, p: UploadTable) =>
   }),
 )
 const insertManifest = statement((db, p: { manifest: Uint8Array }) =>
-  db
-    .insertInto('manifests')
-    .values({ manifest_id: p.manifest, state: ManifestState.draft, reference_count: 0, size_bytes: 0, chunk_count: 0 }),
+  db.insertInto('manifests').values({
+    manifest_id: p.manifest,
+    state: ManifestState.draft,
+    reference_count: 0,
+    size_bytes: 0,
+    chunk_count: 0,
+    released_ms: 0,
+  }),
 )
 const adopt = statement((db, p: { id: Uint8Array; owner: string; precondition: string; now: number }) =>
   db
