@@ -3,6 +3,7 @@
  * server that dies in mid-chunk, and past a damaged leaf, at just the place where it happened. Good leaves of damaged
  * copies are joined this way too; only a leaf that is bad in every copy is lost.
  */
+import { assert } from '../../common/assert.js'
 import type { Block } from '../../common/bytes/block-pool.js'
 import { StreamBlocks } from '../../common/bytes/stream-blocks.js'
 import { chunkRoot, decodeLeafSums, leafCount, LEAF_BYTES, LEAF_SUM_BYTES, leafLength } from '../../common/checksum/tree.js'
@@ -27,6 +28,11 @@ const SMALL_ANSWER_BYTES_MAX = 64 * 1024
 
 /** Takes a verified leaf. The block is the taker's, to be released when its bytes are no longer needed. */
 export type LeafTaker = (leaf: number, block: Block, lengthBytes: number) => Promise<void>
+
+/** Where the blocks come from that leaves are read into. One caller at a time. */
+export interface BlockSupply {
+  take(): Promise<Block>
+}
 
 export interface FetchServices {
   readonly api: MasterApi
@@ -55,17 +61,21 @@ export class ChunkFetcher {
 
   /**
    * Delivers leaves `first` to `end` (exclusive) in order.
+   * @param supply blocks for them; without, some of the client's, so that a slow taker holds the server back
    * @throws `DATA_LOST` when a leaf is damaged in every copy, `CHUNK_UNAVAILABLE` when no server that has one answers for long enough
    */
-  async fetch(chunk: LocatedChunk, first: number, end: number, take: LeafTaker): Promise<void> {
-    const blocks = await StreamBlocks.open(this.#services.context.blocks, BLOCKS_PER_STREAM, this.#services.signal)
+  async fetch(chunk: LocatedChunk, first: number, end: number, take: LeafTaker, supply?: BlockSupply): Promise<void> {
+    const { context, signal } = this.#services
+    const own = supply === undefined ? await StreamBlocks.open(context.blocks, BLOCKS_PER_STREAM, signal) : undefined
+    const blocks: BlockSupply | undefined = supply ?? own
+    assert(blocks, 'there are blocks to read into')
     const takes = new TakeQueue(take)
     try {
       await this.#withReplicas(chunk, first, end, (fetch) => this.#stream(fetch, end, blocks, takes))
       await takes.drain()
     } finally {
       await takes.settle()
-      blocks.close()
+      own?.close()
     }
   }
 
@@ -122,7 +132,7 @@ export class ChunkFetcher {
   }
 
   /** Streams leaves from one replica from `fetch.next` on, which it moves along. */
-  async #stream(fetch: Fetch, end: number, blocks: StreamBlocks, takes: TakeQueue): Promise<number> {
+  async #stream(fetch: Fetch, end: number, blocks: BlockSupply, takes: TakeQueue): Promise<number> {
     const { leafSums, response, exchange } = await this.#open(fetch, fetch.next, end)
     const { sizeBytes } = fetch.chunk
     try {
