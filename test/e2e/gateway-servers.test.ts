@@ -8,31 +8,42 @@ import { GatewayUser } from '../support/programs.js'
 const start = (chunkservers: number): Promise<TestCluster> =>
   TestCluster.start({ chunkservers, flags: [...QUICK_TIMERS, '--no-restart'] })
 
-test('a chunkserver that is killed in the middle of a download and an upload spoils neither', async () => {
-  await using cluster = await start(4)
-  const user = new GatewayUser(cluster)
-  const source = cluster.file('source')
-  const sum = await randomFile(source, 40 * MiB)
-  expect((await user.curl('-T', source, `${user.url('/d/x')}?chunk-size=4MiB`)).status).toBe(201)
-  const target = cluster.file('target')
-  const download = user.beginCurl(['--limit-rate', '8m', '-o', target, user.url('/d/x')])
-  const put = user.beginCurl(['--limit-rate', '8m', '-T', source, `${user.url('/d/put')}?chunk-size=4MiB`])
-  const form = user.beginCurl(['--limit-rate', '8m', '-F', `file=@${source}`, `${user.url('/d/form')}?chunk-size=4MiB`])
-  await until('all are in the middle', async () => {
-    const uploads = (await user.openUploads()) as { uploadedBytes: number }[]
-    const begun = uploads.length === 2 && uploads.every((upload) => upload.uploadedBytes > 0)
-    return begun && (statSync(target, { throwIfNoEntry: false })?.size ?? 0) > 4 * MiB
-  })
-  cluster.kill(cluster.process('chunkserver', 0))
-  expect(await download.done).toMatchObject({ code: 0, status: 200 })
-  expect(await put.done).toMatchObject({ code: 0, status: 201 })
-  expect(await form.done).toMatchObject({ code: 0, status: 201 })
-  expect(await sha256(target)).toBe(sum)
-  for (const path of ['/d/put', '/d/form']) {
-    await user.curl('-o', target, user.url(path))
+const DEATHS = [
+  ['killed', 'SIGKILL'],
+  ['frozen', 'SIGSTOP'],
+] as const
+
+test.each(DEATHS)(
+  'a chunkserver that is %s in the middle of a download and uploads spoils none',
+  async (_what, signal) => {
+    await using cluster = await start(4)
+    const user = new GatewayUser(cluster)
+    const source = cluster.file('source')
+    const sum = await randomFile(source, 40 * MiB)
+    expect((await user.curl('-T', source, `${user.url('/d/x')}?chunk-size=4MiB`)).status).toBe(201)
+    const target = cluster.file('target')
+    const download = user.beginCurl(['--limit-rate', '8m', '-o', target, user.url('/d/x')])
+    const put = user.beginCurl(['--limit-rate', '8m', '-T', source, `${user.url('/d/put')}?chunk-size=4MiB`])
+    const form = user.beginCurl(['--limit-rate', '8m', '-F', `file=@${source}`, `${user.url('/d/form')}?chunk-size=4MiB`])
+    await until('all are in the middle', async () => {
+      const uploads = (await user.openUploads()) as { uploadedBytes: number }[]
+      const begun = uploads.length === 2 && uploads.every((upload) => upload.uploadedBytes > 0)
+      return begun && (statSync(target, { throwIfNoEntry: false })?.size ?? 0) > 4 * MiB
+    })
+    const victim = cluster.process('chunkserver', 0)
+    cluster.kill(victim, signal)
+    expect(await download.done).toMatchObject({ code: 0, status: 200 })
+    expect(await put.done).toMatchObject({ code: 0, status: 201 })
+    expect(await form.done).toMatchObject({ code: 0, status: 201 })
     expect(await sha256(target)).toBe(sum)
-  }
-})
+    for (const path of ['/d/put', '/d/form']) {
+      await user.curl('-o', target, user.url(path))
+      expect(await sha256(target)).toBe(sum)
+    }
+    if (signal === 'SIGSTOP') cluster.kill(victim, 'SIGCONT')
+  },
+  120_000,
+)
 
 describe('checks', () => {
   // https://prometheus.io/docs/instrumenting/exposition_formats/
