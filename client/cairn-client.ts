@@ -31,7 +31,7 @@ export interface ClientPlatform extends ClientParts {
 }
 
 export interface StreamUploadOptions extends UploadOptions {
-  /** When it is known: the stream must then have exactly so many. Chunks are sent while they fill. */
+  /** When it is known: the stream must then have exactly so many. */
   readonly sizeBytes?: number | undefined
 }
 
@@ -106,7 +106,8 @@ export class CairnClient implements AsyncDisposable {
   /** Uploads a stream, read once. When it fails or is aborted nothing is left behind. */
   async uploadStream(stream: AsyncIterable<Uint8Array>, path: string, options: StreamUploadOptions = {}): Promise<FileInfo> {
     parseFilePath(path)
-    const source = new StreamSource({ stream, sizeBytes: options.sizeBytes ?? null, budget: this.#shared.budget })
+    const { budget, platform } = this.#shared
+    const source = new StreamSource({ stream, sizeBytes: options.sizeBytes ?? null, budget, clock: platform.clock })
     return upload(this.#services(), source, path, options)
   }
 

@@ -1,4 +1,5 @@
 /** The bytes of a request, with an end to patience: a sender that stalls must not hold memory for ever. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
 import { CairnError } from '../common/errors/cairn-error.js'
 import type { Clock } from '../common/clock/clock.js'
@@ -23,15 +24,30 @@ export async function* bodyOf(stream: Readable, clock: Clock): AsyncGenerator<Ui
   }
 }
 
-/** Aborts when the request's sender is gone before the answer is out. */
-export function abortOnDisconnect(response: {
-  once(event: 'close', listener: () => void): unknown
-  readonly writableFinished: boolean
-}): AbortSignal {
+/** Says that the body may come, to a sender who asked first (`Expect: 100-continue`). Called once it is sure to be wanted. */
+export function invite(request: IncomingMessage, response: ServerResponse): void {
+  const asked = request.headers.expect?.toLowerCase() === '100-continue'
+  if (asked && !response.headersSent && !response.destroyed) response.writeContinue()
+}
+
+/** As {@link bodyOf}, inviting the sender when the first byte is asked for. */
+export async function* invitedBodyOf(
+  request: IncomingMessage,
+  response: ServerResponse,
+  clock: Clock,
+): AsyncGenerator<Uint8Array> {
+  invite(request, response)
+  yield* bodyOf(request, clock)
+}
+
+/** Aborts when the other side is gone before the answer is out. */
+export function abortOnDisconnect(response: ServerResponse): AbortSignal {
   const abort = new AbortController()
-  response.once('close', () => {
+  const onClose = (): void => {
     if (!response.writableFinished)
-      abort.abort(new CairnError('ABORTED', 'The sender closed the connection. Nothing of the upload was kept.'))
-  })
+      abort.abort(new CairnError('ABORTED', 'The other side closed the connection. Nothing of an upload was kept.'))
+  }
+  if (response.destroyed) onClose()
+  else response.once('close', onClose)
   return abort.signal
 }

@@ -3,18 +3,22 @@ import type { Request, Response } from 'express'
 import type { FileInfo } from '../client/index.js'
 import { entityTag } from '../common/protocol/precondition.js'
 import { CairnError } from '../common/errors/cairn-error.js'
-import { abortOnDisconnect, bodyOf } from './body.js'
+import { SECOND_MS } from '../common/units.js'
+import { abortOnDisconnect, invitedBodyOf } from './body.js'
 import type { Gateway } from './gateway.js'
 import {
-  checkIfMatch,
+  changeConditionOf,
+  checkReadConditions,
   contentLengthOf,
   isNotModified,
   pathOf,
-  preconditionOf,
   rangeOf,
   uploadOptionsOf,
   viewOf,
 } from './request.js'
+
+/** A reader who takes nothing for so long is taken for gone: what waits for it is a block of memory and a turn of others. */
+const READER_IDLE_MS = 120 * SECOND_MS
 
 export const fileAnswer = (file: FileInfo) => ({
   path: file.path,
@@ -34,9 +38,10 @@ export async function putContent(gateway: Gateway, request: Request, response: R
   const signal = abortOnDisconnect(response)
   const permit = await gateway.uploads.acquire(1, signal)
   try {
-    const file = await gateway.client.view(viewOf(request)).uploadStream(bodyOf(request, gateway.clock), path, {
+    const client = gateway.client.view(viewOf(request))
+    const file = await client.uploadStream(invitedBodyOf(request, response, gateway.clock), path, {
       sizeBytes: contentLengthOf(request),
-      precondition: preconditionOf(request),
+      precondition: await changeConditionOf(request, client, path, signal),
       signal,
       ...uploadOptionsOf(request),
     })
@@ -50,9 +55,10 @@ export async function putContent(gateway: Gateway, request: Request, response: R
 }
 
 export async function getContent(gateway: Gateway, request: Request, response: Response): Promise<void> {
+  const signal = abortOnDisconnect(response)
   const client = gateway.client.view(viewOf(request))
-  const file = await client.stat(pathOf(request))
-  checkIfMatch(request, file)
+  const file = await client.stat(pathOf(request), signal)
+  checkReadConditions(request, file)
   describe(response, file)
   if (isNotModified(request, file)) return void response.status(304).end()
   const range = rangeOf(request, file)
@@ -60,9 +66,9 @@ export async function getContent(gateway: Gateway, request: Request, response: R
   response.status(range ? 206 : 200).set('content-length', String(sizeBytes))
   if (range) response.set('content-range', `bytes ${range.start}-${range.end - 1}/${file.sizeBytes}`)
   if (request.method === 'HEAD') return void response.end()
-  const signal = abortOnDisconnect(response)
   const permit = await gateway.downloads.acquire(1, signal)
   try {
+    response.setTimeout(READER_IDLE_MS, () => response.destroy())
     // The head goes out with the first bytes, so that trouble before them is still an answer.
     for await (const piece of client.download(file, { range, signal })) await write(response, piece)
     response.end()
@@ -92,6 +98,8 @@ function write(response: Response, piece: Uint8Array): Promise<void> {
 
 export async function deleteContent(gateway: Gateway, request: Request, response: Response): Promise<void> {
   const client = gateway.client.view(viewOf(request))
-  await client.delete(pathOf(request), { precondition: preconditionOf(request), purge: request.query['purge'] === 'true' })
+  const path = pathOf(request)
+  const precondition = await changeConditionOf(request, client, path, abortOnDisconnect(response))
+  await client.delete(path, { precondition, purge: request.query['purge'] === 'true' })
   response.status(204).end()
 }

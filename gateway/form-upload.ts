@@ -8,26 +8,37 @@ import type { FileInfo } from '../client/index.js'
 import { CairnError, isCairnError, messageOf } from '../common/errors/cairn-error.js'
 import { parseFilePath } from '../common/path-name.js'
 import { entityTag } from '../common/protocol/precondition.js'
-import { abortOnDisconnect, bodyOf } from './body.js'
+import { KiB } from '../common/units.js'
+import { abortOnDisconnect, bodyOf, invite } from './body.js'
 import { fileAnswer } from './content-routes.js'
 import type { Gateway } from './gateway.js'
-import { pathOf, preconditionOf, uploadOptionsOf, viewOf } from './request.js'
+import { changeConditionOf, pathOf, uploadOptionsOf, viewOf } from './request.js'
 
 /** What multer hands back per file: its own fields, and the file that it became. */
 type StoredFile = Partial<Express.Multer.File> & { readonly cairn: FileInfo }
 
-/** Files in one form; fields beside them are ignored. */
+/** Files in one form. */
 const FORM_FILES_MAX = 100
+/** Fields beside the files are ignored, but multer keeps them in memory. */
+const FIELD_LIMITS = { fields: 100, fieldSize: 64 * KiB }
 
 class UploadEngine implements StorageEngine {
   readonly #gateway: Gateway
   readonly #signal: AbortSignal
   readonly #pathFor: (file: Express.Multer.File) => string
+  /** Told of a failure at once, while multer would first read the form to its end. */
+  readonly #onError: (error: unknown) => void
 
-  constructor(gateway: Gateway, signal: AbortSignal, pathFor: (file: Express.Multer.File) => string) {
+  constructor(
+    gateway: Gateway,
+    signal: AbortSignal,
+    pathFor: (file: Express.Multer.File) => string,
+    onError: (error: unknown) => void,
+  ) {
     this.#gateway = gateway
     this.#signal = signal
     this.#pathFor = pathFor
+    this.#onError = onError
   }
 
   _handleFile(
@@ -38,7 +49,8 @@ class UploadEngine implements StorageEngine {
     this.#store(request, file).then(
       (stored) => callback(null, { size: stored.sizeBytes, cairn: stored } as StoredFile),
       (error: unknown) => {
-        // Unread parts would keep the form from being parsed to its end.
+        this.#onError(error)
+        // Unread parts would keep the rest of the body from being read away.
         file.stream.resume()
         callback(error)
       },
@@ -54,8 +66,9 @@ class UploadEngine implements StorageEngine {
     const path = parseFilePath(this.#pathFor(file))
     const permit = await this.#gateway.uploads.acquire(1, this.#signal)
     try {
-      return await this.#gateway.client.view(viewOf(request)).uploadStream(bodyOf(file.stream, this.#gateway.clock), path, {
-        precondition: preconditionOf(request),
+      const client = this.#gateway.client.view(viewOf(request))
+      return await client.uploadStream(bodyOf(file.stream, this.#gateway.clock), path, {
+        precondition: await changeConditionOf(request, client, path, this.#signal),
         signal: this.#signal,
         ...uploadOptionsOf(request),
       })
@@ -81,20 +94,11 @@ export async function postContent(gateway: Gateway, request: Request, response: 
 export async function postFiles(gateway: Gateway, request: Request, response: Response): Promise<void> {
   const { bucket } = request.params as { bucket: string }
   const prefix = typeof request.query['prefix'] === 'string' ? request.query['prefix'] : ''
-  const files = await receive(
-    gateway,
-    request,
-    response,
-    FORM_FILES_MAX,
-    (file) => `/${bucket}/${prefix}${utf8(file.originalname)}`,
-  )
+  const files = await receive(gateway, request, response, FORM_FILES_MAX, (file) => `/${bucket}/${prefix}${file.originalname}`)
   if (files.length === 0)
     throw new CairnError('INVALID_ARGUMENT', 'The form has no file. Send some, like: curl -F file=@LOCAL URL')
   response.status(201).json({ files: files.map(fileAnswer) })
 }
-
-/** Multipart headers are read as latin1; names are UTF-8. */
-const utf8 = (name: string): string => Buffer.from(name, 'latin1').toString('utf8')
 
 async function receive(
   gateway: Gateway,
@@ -106,9 +110,11 @@ async function receive(
   if (!request.is('multipart/form-data')) {
     throw new CairnError('INVALID_ARGUMENT', 'POST takes multipart/form-data. For a plain body use PUT.')
   }
-  const engine = new UploadEngine(gateway, abortOnDisconnect(response), pathFor)
-  const parse = multer({ storage: engine, limits: { files: limit, fields: FORM_FILES_MAX } }).any()
+  const signal = abortOnDisconnect(response)
   await new Promise<void>((resolve, reject) => {
+    const engine = new UploadEngine(gateway, signal, pathFor, reject)
+    const parse = multer({ storage: engine, limits: { ...FIELD_LIMITS, files: limit }, defParamCharset: 'utf8' }).any()
+    invite(request, response)
     // Express is called back here, not given the rest of the chain.
     parse(request, response, (error?: unknown) => (error ? reject(formError(error)) : resolve()))
   })

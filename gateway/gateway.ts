@@ -22,10 +22,13 @@ export interface GatewayOptions {
   readonly masterReady: () => Promise<boolean>
 }
 
-/** Transfers at once; more wait. Each holds at least one block of the client's budget. */
+/** Transfers at once; more wait. Each has a block or two of the client's budget for itself, however slow the others are. */
 const UPLOADS_AT_ONCE = 32
-const DOWNLOADS_AT_ONCE = 20
-const LINGER_MS = 1_000
+const DOWNLOADS_AT_ONCE = 32
+/** How long the rest of a refused body is read away. */
+const LINGER_MS = 2_000
+/** The status that is counted when the other side left before the answer was out. */
+const CLIENT_CLOSED_STATUS = 499
 
 export class Gateway {
   readonly client: CairnClient
@@ -97,10 +100,14 @@ export class Gateway {
     app.delete(content, (request, response) => deleteContent(this, request, response))
     app.post(content, (request, response) => postContent(this, request, response))
     app.post('/v1/files/:bucket', (request, response) => postFiles(this, request, response))
-    app.all(content, (request, response) => {
-      response.set('allow', 'PUT, GET, HEAD, DELETE, POST')
-      throw new CairnError('METHOD_NOT_ALLOWED', `Contents do not take ${request.method}.`)
-    })
+    const refuse = (route: string, allowed: string, what: string): void => {
+      app.all(route, (request, response) => {
+        response.set('allow', allowed)
+        throw new CairnError('METHOD_NOT_ALLOWED', `${what} do not take ${request.method} here, but ${allowed}.`)
+      })
+    }
+    refuse(content, 'PUT, GET, HEAD, DELETE, POST', 'Contents')
+    refuse('/v1/files/:bucket', 'POST', 'Buckets')
   }
 
   /** Gives the request its id, and counts and logs it when it is over. */
@@ -111,16 +118,18 @@ export class Gateway {
     const startedMs = this.clock.monotonic()
     response.once('close', () => {
       const seconds = (this.clock.monotonic() - startedMs) / 1000
-      this.#requests.inc({ method: request.method, status: String(response.statusCode) })
+      const whole = response.writableFinished
+      const status = whole || response.headersSent ? response.statusCode : CLIENT_CLOSED_STATUS
+      this.#requests.inc({ method: request.method, status: String(status) })
       this.#seconds.observe({ method: request.method }, seconds)
       this.log.info(
         {
           requestId,
           method: request.method,
           path: request.path,
-          status: response.statusCode,
+          status,
           seconds,
-          whole: response.writableFinished,
+          whole,
         },
         'request served',
       )
@@ -128,19 +137,29 @@ export class Gateway {
   }
 
   /**
-   * The rest of a body that nobody wants is read for a moment, because closing at once could destroy the answer on its
-   * way (RFC 9112, 9.6); then the connection ends.
+   * Answers while the body is still on its way. The answer is whole for its reader at once, but the connection ends only
+   * when the body does, or a little later: closing it with bytes unread would reset it and could destroy the answer on
+   * its way (RFC 9112, 9.6), and Node closes as soon as an answer ends that says `Connection: close`.
    */
-  #drain(request: Request, response: Response): void {
-    response.set('connection', 'close')
+  #answerEarly(request: Request, response: Response, text: string): void {
+    response.set({ connection: 'close', 'content-length': String(Buffer.byteLength(text)) })
+    response.write(text)
+    const end = (): void => {
+      timer.cancel()
+      response.end()
+    }
+    const timer = this.clock.setTimer(LINGER_MS, end)
+    response.once('close', () => timer.cancel())
     request.on('error', () => undefined)
+    request.once('end', end)
+    request.removeAllListeners('readable')
     request.resume()
-    this.clock.setTimer(LINGER_MS, () => request.destroy())
   }
 
   readonly #answerError: ErrorRequestHandler = (error: unknown, request, response, _next) => {
     const known = asCairnError(error)
-    known.requestId ??= asRequestId(request.headers[REQUEST_ID_HEADER])
+    // Our own id, not that of the call that failed, which begins with it: one id finds the lines of all servers.
+    known.requestId = asRequestId(request.headers[REQUEST_ID_HEADER])
     if (!isCairnError(error) || known.code === 'INTERNAL') this.log.error({ requestId: known.requestId, error }, 'request failed')
     if (response.headersSent) {
       // Too late for an answer: a broken connection at least tells the reader that something is missing.
@@ -149,9 +168,12 @@ export class Gateway {
     }
     for (const name of ['content-length', 'content-range', 'etag', 'last-modified', 'content-type']) response.removeHeader(name)
     if (known.code === 'INVALID_RANGE') response.set('content-range', `bytes */${Number(known.data?.['sizeBytes'] ?? 0)}`)
-    if (!request.complete) this.#drain(request, response)
     if (known.code === 'UNAUTHENTICATED') response.set('www-authenticate', 'Bearer')
-    response.status(known.info.httpStatus).json({ error: known })
+    response.status(known.info.httpStatus)
+    const hasBody = request.headers['transfer-encoding'] !== undefined || Number(request.headers['content-length'] ?? 0) > 0
+    if (request.complete || !hasBody) return void response.json({ error: known })
+    response.type('json')
+    this.#answerEarly(request, response, JSON.stringify({ error: known }))
   }
 }
 

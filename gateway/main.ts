@@ -42,7 +42,11 @@ export async function runGateway(options: GatewayProcessOptions): Promise<Runnin
   }
   const gateway = new Gateway({ client, clock: new SystemClock(), random, log: options.log, masterReady })
   // Bodies are read in large pieces: each costs an event.
-  const server = await listenNode(http.createServer({ highWaterMark: 256 * 1024 }, gateway.app()), options.listen)
+  const app = gateway.app()
+  const http1 = http.createServer({ highWaterMark: 256 * 1024 }, app)
+  // The go-ahead for a body is given by whoever reads it, so that a refusal can come instead.
+  http1.on('checkContinue', app)
+  const server = await listenNode(http1, options.listen)
   return {
     url: server.url,
     id: bytesToHex(random.bytes(16)),

@@ -1,13 +1,13 @@
 /** Reading HTTP requests for file contents: path, range, conditions, options. */
 import type { Request } from 'express'
-import { CairnError } from '../common/errors/cairn-error.js'
+import { CairnError, isCairnError } from '../common/errors/cairn-error.js'
 import { parseFilePath, type FilePath } from '../common/path-name.js'
-import { entityTag, preconditionFromHeaders, type Precondition } from '../common/protocol/precondition.js'
+import { entityTag, NO_PRECONDITION, preconditionFromHeaders, type Precondition } from '../common/protocol/precondition.js'
 import { bearerToken } from '../common/rpc/routes.js'
 import { asRequestId } from '../common/ids.js'
 import { REQUEST_ID_HEADER } from '../common/protocol/chunk-data.js'
 import type { Headers } from '../common/rpc/transport.js'
-import type { ByteRange, FileInfo } from '../client/index.js'
+import type { ByteRange, CairnClient, FileInfo } from '../client/index.js'
 import { parseSize } from '../common/units.js'
 
 export const headersOf = (request: Request): Headers => request.headers as Headers
@@ -23,18 +23,36 @@ export function viewOf(request: Request): { token: string | undefined; requestId
   return { token: bearerToken(headersOf(request)), requestId: asRequestId(request.headers[REQUEST_ID_HEADER]) }
 }
 
-export const preconditionOf = (request: Request): Precondition => preconditionFromHeaders(headersOf(request))
+/**
+ * On what condition a change is made. If-Match is compared here, with all that an entity tag says, and becomes the
+ * generation that was found, which the master compares again when it makes the change.
+ * @throws `PRECONDITION_FAILED`
+ */
+export async function changeConditionOf(
+  request: Request,
+  client: CairnClient,
+  path: FilePath,
+  signal: AbortSignal,
+): Promise<Precondition> {
+  const wanted = request.headers['if-match']
+  if (wanted === undefined) return preconditionFromHeaders(headersOf(request))
+  const file = await client.stat(path, signal).catch((error: unknown) => {
+    if (!isCairnError(error, 'FILE_NOT_FOUND')) throw error
+    throw new CairnError('PRECONDITION_FAILED', `There is no file ${path}, and If-Match asks for one.`, { cause: error })
+  })
+  checkReadConditions(request, file)
+  return wanted.trim() === '*' ? NO_PRECONDITION : { kind: 'generation', generation: file.generation }
+}
 
 /**
- * The one range of a Range header; undefined for none, and for what RFC 9110 lets a server ignore: other units, several
- * ranges, syntax errors, and If-Range with another entity tag.
+ * The one range of a Range header; undefined for none, and for what RFC 9110 lets a server ignore: other methods than
+ * GET, other units, several ranges, syntax errors, a file without bytes, and an If-Range that names another version.
  * @throws `INVALID_RANGE` when it lies outside the file
  */
 export function rangeOf(request: Request, file: FileInfo): ByteRange | undefined {
   const header = request.headers.range
-  const ifRange = request.headers['if-range']
-  if (header === undefined || (ifRange !== undefined && ifRange !== entityTag(file))) return undefined
-  const match = /^bytes=(\d*)-(\d*)$/.exec(header.trim())
+  if (header === undefined || request.method !== 'GET' || file.sizeBytes === 0 || !isSameVersion(request, file)) return undefined
+  const match = /^bytes\s*=\s*(\d*)\s*-\s*(\d*)$/i.exec(header.trim())
   if (!match) return undefined
   const [, from = '', to = ''] = match
   if (from === '' && to === '') return undefined
@@ -49,32 +67,50 @@ export function rangeOf(request: Request, file: FileInfo): ByteRange | undefined
   return { start, end }
 }
 
+/** Last-Modified has whole seconds. */
+const modifiedSecondMs = (file: FileInfo): number => Math.floor(file.modifiedMs / 1000) * 1000
+
+/** If-Range: an entity tag, or the exact date that Last-Modified gave (RFC 9110, 13.1.5). */
+function isSameVersion(request: Request, file: FileInfo): boolean {
+  const condition = request.headers['if-range']
+  if (typeof condition !== 'string') return condition === undefined
+  return condition === entityTag(file) || Date.parse(condition) === modifiedSecondMs(file)
+}
+
+const tagsOf = (header: string): string[] => header.split(',').map((tag) => tag.trim())
+
 /** Whether the reader has this version already. */
 export function isNotModified(request: Request, file: FileInfo): boolean {
   const known = request.headers['if-none-match']
   if (known === undefined) {
     const since = Date.parse(request.headers['if-modified-since'] ?? '')
-    return Number.isFinite(since) && Math.floor(file.modifiedMs / 1000) * 1000 <= since
+    return Number.isFinite(since) && modifiedSecondMs(file) <= since
   }
-  const tags = known.split(',').map((tag) => tag.trim().replace(/^W\//, ''))
+  const tags = tagsOf(known).map((tag) => tag.replace(/^W\//, ''))
   return tags.includes('*') || tags.includes(entityTag(file))
 }
 
-/** If-Match on a read. @throws `PRECONDITION_FAILED` */
-export function checkIfMatch(request: Request, file: FileInfo): void {
+/** If-Match, and without it If-Unmodified-Since, on a read (RFC 9110, 13.2.2). @throws `PRECONDITION_FAILED` */
+export function checkReadConditions(request: Request, file: FileInfo): void {
   const wanted = request.headers['if-match']
-  if (wanted === undefined || wanted.trim() === '*') return
-  const tags = wanted.split(',').map((tag) => tag.trim())
-  if (tags.includes(entityTag(file)) || tags.includes(`"${file.generation}"`)) return
+  if (wanted === undefined) {
+    const since = Date.parse(request.headers['if-unmodified-since'] ?? '')
+    if (!(modifiedSecondMs(file) > since)) return
+  } else {
+    const tags = tagsOf(wanted)
+    if (tags.includes('*') || tags.includes(entityTag(file)) || tags.includes(`"${file.generation}"`)) return
+  }
   throw new CairnError(
     'PRECONDITION_FAILED',
-    `${file.path} is ${entityTag(file)}, not what If-Match names. Read it again and decide anew.`,
+    `${file.path} is ${entityTag(file)} of ${new Date(file.modifiedMs).toUTCString()}, not what the condition names. Read it again and decide anew.`,
   )
 }
 
 /** `?replicas=2&chunk-size=16MiB` @throws `USAGE`, `INVALID_ARGUMENT` */
 export function uploadOptionsOf(request: Request): { replicas?: number; chunkSizeBytes?: number } {
   const { replicas, 'chunk-size': chunkSize } = request.query as Record<string, unknown>
+  if (chunkSize !== undefined && typeof chunkSize !== 'string')
+    throw new CairnError('INVALID_ARGUMENT', 'chunk-size is given more than once.')
   if (replicas !== undefined && !(typeof replicas === 'string' && /^\d{1,2}$/.test(replicas)))
     throw new CairnError('INVALID_ARGUMENT', 'replicas must be a whole number.')
   return {

@@ -3,6 +3,7 @@
  * server that dies in mid-chunk, and past a damaged leaf, at just the place where it happened. Good leaves of damaged
  * copies are joined this way too; only a leaf that is bad in every copy is lost.
  */
+import { assert } from '../../common/assert.js'
 import type { Block } from '../../common/bytes/block-pool.js'
 import { StreamBlocks } from '../../common/bytes/stream-blocks.js'
 import { chunkRoot, decodeLeafSums, leafCount, LEAF_BYTES, LEAF_SUM_BYTES, leafLength } from '../../common/checksum/tree.js'
@@ -17,6 +18,7 @@ import { readAll } from '../../common/rpc/byte-pipe.js'
 import { errorOf } from '../../common/rpc/endpoint-client.js'
 import type { Exchange, StreamResponse } from '../../common/rpc/transport.js'
 import { shuffled } from '../../common/random/random.js'
+import { SECOND_MS } from '../../common/units.js'
 import type { MasterApi } from '../master-api.js'
 import { BLOCKS_PER_STREAM, PATIENCE_MS, STALL_TIMEOUT_MS, type TransferContext } from '../options.js'
 import type { ChunkLocations, LocatedChunk } from './locations.js'
@@ -28,6 +30,11 @@ const SMALL_ANSWER_BYTES_MAX = 64 * 1024
 /** Takes a verified leaf. The block is the taker's, to be released when its bytes are no longer needed. */
 export type LeafTaker = (leaf: number, block: Block, lengthBytes: number) => Promise<void>
 
+/** Where the blocks come from that leaves are read into. One caller at a time. */
+export interface BlockSupply {
+  take(): Promise<Block>
+}
+
 export interface FetchServices {
   readonly api: MasterApi
   readonly context: TransferContext
@@ -36,11 +43,22 @@ export interface FetchServices {
   readonly onNotice: (notice: string) => void
 }
 
+/** How long a server that failed is asked only when no other has the chunk. */
+const AVOID_MS = 30 * SECOND_MS
+/** Errors that the server as such is to blame for, so that its other chunks will fare no better. */
+const SERVER_FAULTS = ['CONNECTION_FAILED', 'TIMEOUT', 'DISK_FAILED', 'SHUTTING_DOWN', 'STARTING', 'BUSY'] as const
+
 export class ChunkFetcher {
   readonly #services: FetchServices
+  /** Until when servers are avoided: one that hangs should cost one stall time, not one for each request. */
+  readonly #avoided = new Map<ServerId, number>()
 
   constructor(services: FetchServices) {
     this.#services = services
+  }
+
+  #isAvoided(serverId: ServerId): boolean {
+    return (this.#avoided.get(serverId) ?? -Infinity) > this.#services.context.clock.monotonic()
   }
 
   /** The leaf sums of a chunk, checked against the manifest. */
@@ -55,17 +73,21 @@ export class ChunkFetcher {
 
   /**
    * Delivers leaves `first` to `end` (exclusive) in order.
+   * @param supply blocks for them; without, some of the client's, so that a slow taker holds the server back
    * @throws `DATA_LOST` when a leaf is damaged in every copy, `CHUNK_UNAVAILABLE` when no server that has one answers for long enough
    */
-  async fetch(chunk: LocatedChunk, first: number, end: number, take: LeafTaker): Promise<void> {
-    const blocks = await StreamBlocks.open(this.#services.context.blocks, BLOCKS_PER_STREAM, this.#services.signal)
+  async fetch(chunk: LocatedChunk, first: number, end: number, take: LeafTaker, supply?: BlockSupply): Promise<void> {
+    const { context, signal } = this.#services
+    const own = supply === undefined ? await StreamBlocks.open(context.blocks, BLOCKS_PER_STREAM, signal) : undefined
+    const blocks: BlockSupply | undefined = supply ?? own
+    assert(blocks, 'there are blocks to read into')
     const takes = new TakeQueue(take)
     try {
       await this.#withReplicas(chunk, first, end, (fetch) => this.#stream(fetch, end, blocks, takes))
       await takes.drain()
     } finally {
       await takes.settle()
-      blocks.close()
+      own?.close()
     }
   }
 
@@ -77,7 +99,9 @@ export class ChunkFetcher {
     attempt: (fetch: Fetch) => Promise<number>,
   ): Promise<void> {
     const { clock, random } = this.#services.context
-    const search = new ReplicaSearch(chunk, this.#services.context)
+    // The locations may have been read anew since the caller got the chunk.
+    const latest = (await this.#services.locations.at(chunk.index)) ?? chunk
+    const search = new ReplicaSearch(latest, this.#services.context, (serverId) => this.#isAvoided(serverId))
     let next = first
     let progressMs = clock.monotonic()
     for (let round = 0; ;) {
@@ -108,6 +132,7 @@ export class ChunkFetcher {
   #note(search: ReplicaSearch, server: ServerAddress, leaf: number, error: CairnError): void {
     const { api, context, onNotice } = this.#services
     search.failed(server.id, leaf, error)
+    if (isCairnError(error, ...SERVER_FAULTS)) this.#avoided.set(server.id, context.clock.monotonic() + AVOID_MS)
     context.log.debug({ chunkId: search.chunk.id, serverId: server.id, leaf, error }, 'a replica failed')
     onNotice(`chunk ${search.chunk.index}: server ${server.id.slice(0, 8)} failed (${error.code}), reading another copy`)
     if (!isCairnError(error, 'CHECKSUM_MISMATCH', 'CHUNK_CORRUPT', 'CHUNK_NOT_FOUND')) return
@@ -122,7 +147,7 @@ export class ChunkFetcher {
   }
 
   /** Streams leaves from one replica from `fetch.next` on, which it moves along. */
-  async #stream(fetch: Fetch, end: number, blocks: StreamBlocks, takes: TakeQueue): Promise<number> {
+  async #stream(fetch: Fetch, end: number, blocks: BlockSupply, takes: TakeQueue): Promise<number> {
     const { leafSums, response, exchange } = await this.#open(fetch, fetch.next, end)
     const { sizeBytes } = fetch.chunk
     try {
@@ -248,22 +273,25 @@ class ReplicaSearch {
   readonly #down = new Set<ServerId>()
   /** Leaves found damaged, by server. They stay so. */
   readonly #damaged = new Map<ServerId, Set<number>>()
+  readonly #isAvoided: (serverId: ServerId) => boolean
   #lastError: CairnError | undefined
 
-  constructor(chunk: LocatedChunk, context: TransferContext) {
+  constructor(chunk: LocatedChunk, context: TransferContext, isAvoided: (serverId: ServerId) => boolean) {
     this.chunk = chunk
     this.#context = context
+    this.#isAvoided = isAvoided
     this.#order = this.#ordered()
   }
 
-  /** The nearest, then least loaded of the good copies; after them whatever else may still hold one. */
+  /** The nearest, then least loaded of the good copies, those on servers that failed just now last; after them whatever else may still hold one. */
   #ordered(): ServerAddress[] {
     const { zone, random } = this.#context
     const known = (ids: readonly ServerId[]): ServerAddress[] =>
       ids.map((id) => this.chunk.servers.get(id)).filter((server) => server !== undefined)
+    const avoided = (server: ServerAddress): number => (this.#isAvoided(server.id) ? 1 : 0)
     const distance = (server: ServerAddress): number => (zone !== undefined && server.zone === zone ? 0 : 1)
     const good = shuffled(random, known(this.chunk.replicas)).sort(
-      (one, other) => distance(one) - distance(other) || one.load - other.load,
+      (one, other) => avoided(one) - avoided(other) || distance(one) - distance(other) || one.load - other.load,
     )
     return [...good, ...known(this.chunk.fallbacks)]
   }

@@ -190,11 +190,33 @@ export class ChunkSender {
   async #sendBody(exchange: Exchange, payload: ChunkPayload, delivery: Delivery, count: (bytes: number) => void): Promise<void> {
     await exchange.ready
     const sums = new BigUint64Array(leafCount(payload.lengthBytes))
+    const send = async (leaf: number, bytes: Uint8Array): Promise<void> => {
+      sums[leaf] = xxh64(bytes)
+      await exchange.write(bytes)
+      count(bytes.length)
+    }
+    if (payload.heldLeaf) {
+      for (let leaf = 0; leaf < sums.length && !exchange.answered; leaf += 1) await send(leaf, payload.heldLeaf(leaf))
+    } else {
+      await this.#sendReading(exchange, payload, sums.length, send)
+    }
+    if (exchange.answered) return
+    delivery.settleRoot(chunkRoot(payload.lengthBytes, sums))
+    await exchange.write(encodeLeafSums(sums))
+  }
+
+  /** Reads ahead of what is being sent, as far as there are blocks. */
+  async #sendReading(
+    exchange: Exchange,
+    payload: ChunkPayload,
+    leaves: number,
+    send: (leaf: number, bytes: Uint8Array) => Promise<void>,
+  ): Promise<void> {
     const blocks = await StreamBlocks.open(this.#context.blocks, BLOCKS_PER_STREAM, this.#signal)
     const reading: Promise<{ block: Block; bytes: Uint8Array }>[] = []
     let next = 0
     const readAhead = (): void => {
-      while (next < sums.length) {
+      while (next < leaves) {
         const block = blocks.tryTake()
         if (!block) return
         reading.push(readLeaf(payload, next, block))
@@ -202,20 +224,15 @@ export class ChunkSender {
       }
     }
     try {
-      for (let leaf = 0; leaf < sums.length && !exchange.answered; leaf += 1) {
+      for (let leaf = 0; leaf < leaves && !exchange.answered; leaf += 1) {
         readAhead()
         const { block, bytes } = await (reading.shift() as Promise<{ block: Block; bytes: Uint8Array }>)
         try {
-          sums[leaf] = xxh64(bytes)
-          await exchange.write(bytes)
-          count(bytes.length)
+          await send(leaf, bytes)
         } finally {
           block.release()
         }
       }
-      if (exchange.answered) return
-      delivery.settleRoot(chunkRoot(payload.lengthBytes, sums))
-      await exchange.write(encodeLeafSums(sums))
     } finally {
       for (const late of await Promise.allSettled(reading)) if (late.status === 'fulfilled') late.value.block.release()
       blocks.close()

@@ -39,7 +39,8 @@ export async function openSession(
         ...(options.replicas === undefined ? {} : { replicas: options.replicas }),
         ...(options.precondition === undefined ? {} : { precondition: options.precondition }),
       },
-      signal,
+      // What nobody could take up again must be known, so that it can be dropped: the answer is waited for.
+      signal: source.resumable ? signal : undefined,
     })
     return new UploadSession(info, services.api, services.context, signal, (after, count) =>
       source.upcoming(after, count, info.chunkSizeBytes),

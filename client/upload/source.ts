@@ -12,6 +12,8 @@ export interface ChunkPayload {
    * @throws `SOURCE_CHANGED`, `LOCAL_IO_ERROR`, or the stream's error
    */
   readLeaf(leaf: number, scratch: Block): Promise<Uint8Array>
+  /** Present when the bytes lie in memory already, so that sending them needs no further block. */
+  readonly heldLeaf?: (leaf: number) => Uint8Array
   /** The chunk is stored; its memory is free. */
   release(): void
 }

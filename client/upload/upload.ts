@@ -6,7 +6,7 @@ import { fileChecksum } from '../../common/checksum/tree.js'
 import type { Checksum64 } from '../../common/checksum/xxh64.js'
 import { sleep } from '../../common/clock/clock.js'
 import { CairnError, isCairnError } from '../../common/errors/cairn-error.js'
-import { linkedAbort } from '../../common/flow/abort.js'
+import { linkedAbort, untilAborted } from '../../common/flow/abort.js'
 import type { FileInfo } from '../../common/protocol/files.js'
 import type { Precondition } from '../../common/protocol/precondition.js'
 import type { CompletedChunk } from '../../common/protocol/uploads.js'
@@ -46,7 +46,7 @@ export async function upload(
   const abort = linkedAbort(options.signal)
   let session: UploadSession | undefined
   try {
-    session = await openSession(services, source, path, options, abort.signal)
+    session = await openOrDrop(services, source, path, options, abort.signal)
     return await new Upload(services, source, session, options, abort).run()
   } catch (error) {
     abort.abort(error)
@@ -58,6 +58,28 @@ export async function upload(
     abort.abort(new CairnError('ABORTED', 'The upload is over.'))
     abort.dispose()
     await source.close()
+  }
+}
+
+/** On abort a session of a stream that is just being opened is not left behind: it is dropped once it is there. */
+async function openOrDrop(
+  services: UploadServices,
+  source: UploadSource,
+  path: string,
+  options: UploadOptions,
+  signal: AbortSignal,
+): Promise<UploadSession> {
+  const opening = openSession(services, source, path, options, signal)
+  if (source.resumable) return opening
+  try {
+    return await untilAborted(opening, signal)
+  } catch (error) {
+    const drop = async (late: UploadSession): Promise<void> => {
+      late.close()
+      await late.abort()
+    }
+    if (signal.aborted) opening.then(drop).catch(() => undefined)
+    throw error
   }
 }
 

@@ -11,21 +11,26 @@ import type { Block, BlockPool } from './block-pool.js'
 export class StreamBlocks {
   readonly #pool: BlockPool
   readonly #max: number
+  readonly #reserve: number
   readonly #own: Block
   #ownFree = true
   #extra = 0
   #waiter: ((block: Block) => void) | undefined
   #closed = false
 
-  private constructor(pool: BlockPool, own: Block, max: number) {
+  private constructor(pool: BlockPool, own: Block, max: number, reserve: number) {
     this.#pool = pool
     this.#own = own
     this.#max = max
+    this.#reserve = reserve
   }
 
-  /** @param max blocks at once, the own one included */
-  static async open(pool: BlockPool, max: number, signal?: AbortSignal): Promise<StreamBlocks> {
-    return new StreamBlocks(pool, await pool.acquire(signal), max)
+  /**
+   * @param max blocks at once, the own one included
+   * @param reserve blocks of the pool that are left alone when taking more than the own one
+   */
+  static async open(pool: BlockPool, max: number, signal?: AbortSignal, reserve = 0): Promise<StreamBlocks> {
+    return new StreamBlocks(pool, await pool.acquire(signal), max, reserve)
   }
 
   /** A block if one can be had without waiting. */
@@ -34,7 +39,7 @@ export class StreamBlocks {
       this.#ownFree = false
       return this.#wrap(this.#own, true)
     }
-    if (this.#extra + 1 >= this.#max) return undefined
+    if (this.#extra + 1 >= this.#max || this.#pool.capacity - this.#pool.inUse <= this.#reserve) return undefined
     const block = this.#pool.tryAcquire()
     if (!block) return undefined
     this.#extra += 1
