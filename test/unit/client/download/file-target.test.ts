@@ -5,7 +5,7 @@
  */
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { ChunkFetcher, type LeafTaker } from '../../../../client/download/chunk-fetcher.js'
+import type { ChunkFetcher, LeafTaker } from '../../../../client/download/chunk-fetcher.js'
 import type { ByteRange, ChunkTask, DownloadRun } from '../../../../client/download/download.js'
 import { downloadToFile, partialPath } from '../../../../client/download/file-target.js'
 import type { LocatedChunk } from '../../../../client/download/locations.js'
@@ -172,7 +172,7 @@ describe.each([
         expect(counts.done).toBe(content.bytes.length)
         expect(await names(disk)).toEqual(['file'])
       }),
-      { numRuns: 30 },
+      { numRuns: 15 },
     )
   })
 
@@ -199,7 +199,7 @@ describe.each([
           expect(counts.done).toBe(expected.length)
         },
       ),
-      { numRuns: 40 },
+      { numRuns: 15 },
     )
   })
 })

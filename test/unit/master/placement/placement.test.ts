@@ -42,7 +42,7 @@ const anyServer = fc
     load: fc.nat(20),
     state: fc.constantFrom('serving', 'serving', 'serving', 'suspect', 'dead', 'draining', 'maintenance'),
   })
-  .map((fields) => server({ ...fields, largestFreeBytes: fields.freeBytes } as Partial<PlacementServer>))
+  .map((fields) => server({ ...fields, largestFreeBytes: fields.freeBytes }))
 const anyServers = fc.array(anyServer, { maxLength: 25 })
 
 describe('place', () => {
