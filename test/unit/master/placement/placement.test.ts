@@ -168,6 +168,11 @@ describe('place', () => {
     ])
   })
 
+  test('a chunk that just fits, fits', () => {
+    const tight = server({ largestFreeBytes: 64 * MiB })
+    expect(place(request([tight], { copies: 1 }), new SeededRandom(1)).chosen).toHaveLength(1)
+  })
+
   test('no servers at all is an empty answer', () => {
     expect(place(request([]), new SeededRandom(1))).toEqual({ chosen: [], rejected: [] })
   })
