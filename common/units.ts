@@ -5,6 +5,7 @@ export const KiB = 1024
 export const MiB = 1024 * KiB
 export const GiB = 1024 * MiB
 export const TiB = 1024 * GiB
+export const PiB = 1024 * TiB
 
 export const SECOND_MS = 1000
 export const MINUTE_MS = 60 * SECOND_MS
@@ -22,10 +23,13 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   GIB: GiB,
   T: TiB,
   TIB: TiB,
+  P: PiB,
+  PIB: PiB,
   KB: 1e3,
   MB: 1e6,
   GB: 1e9,
   TB: 1e12,
+  PB: 1e15,
 }
 
 const TIME_UNITS: Readonly<Record<string, number>> = {
@@ -52,11 +56,15 @@ export function parseSize(text: string): number {
 /** Parses `2s`, `500ms`, `5m`, `1h`, `7d`; a bare number is refused, since its unit would be a guess. @throws `USAGE` */
 export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([a-z]+)$/.exec(text.trim())
-  const unit = TIME_UNITS[match?.[2] ?? '?']
+  const name = match?.[2] ?? ''
+  // Only own keys: "5constructor" would otherwise find what every object inherits.
+  const unit = Object.hasOwn(TIME_UNITS, name) ? TIME_UNITS[name] : undefined
   if (!match || unit === undefined) {
     throw new CairnError('USAGE', `"${text}" is not a time. Write it like 500ms, 2s, 5m, 1h or 7d.`)
   }
-  return Math.round(Number(match[1]) * unit)
+  const milliseconds = Math.round(Number(match[1]) * unit)
+  if (!Number.isSafeInteger(milliseconds)) throw new CairnError('USAGE', `"${text}" is too long a time.`)
+  return milliseconds
 }
 
 /** `1.50 GiB`, `64 MiB`, `12 B`: three significant digits at most, binary units. */
@@ -64,19 +72,20 @@ export function formatSize(bytes: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
   let value = bytes
   let index = 0
-  while (Math.abs(value) >= 1024 && index < units.length - 1) {
+  // The bounds are those of the rounded value: 1023.7 KiB is shown as 1.00 MiB, 9.999 KiB as 10.0 KiB.
+  while (Math.abs(value) >= 1023.5 && index < units.length - 1) {
     value /= 1024
     index += 1
   }
-  const digits = index === 0 || Number.isInteger(value) || Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2
+  const digits = index === 0 || Number.isInteger(value) || Math.abs(value) >= 99.95 ? 0 : Math.abs(value) >= 9.995 ? 1 : 2
   return `${value.toFixed(digits)} ${units[index]}`
 }
 
 /** `450 ms`, `12.3 s`, `4m 05s`, `2h 10m`, `3d 4h`. */
 export function formatDuration(milliseconds: number): string {
   const pad = (value: number): string => String(value).padStart(2, '0')
-  if (milliseconds < SECOND_MS) return `${Math.round(milliseconds)} ms`
-  if (milliseconds < MINUTE_MS) return `${(milliseconds / SECOND_MS).toFixed(1)} s`
+  if (Math.round(milliseconds) < SECOND_MS) return `${Math.round(milliseconds)} ms`
+  if (milliseconds < MINUTE_MS - 50) return `${(milliseconds / SECOND_MS).toFixed(1)} s`
   const seconds = Math.round(milliseconds / SECOND_MS)
   if (seconds < 3600) return `${Math.floor(seconds / 60)}m ${pad(seconds % 60)}s`
   const minutes = Math.floor(seconds / 60)

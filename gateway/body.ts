@@ -1,7 +1,7 @@
 /** The bytes of a request, with an end to patience: a sender that stalls must not hold memory for ever. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable } from 'node:stream'
-import { CairnError } from '../common/errors/cairn-error.js'
+import { CairnError, isCairnError } from '../common/errors/cairn-error.js'
 import type { Clock } from '../common/clock/clock.js'
 import { SECOND_MS } from '../common/units.js'
 
@@ -19,6 +19,9 @@ export async function* bodyOf(stream: Readable, clock: Clock): AsyncGenerator<Ui
       yield piece
       timer = clock.setTimer(IDLE_MS, idle)
     }
+  } catch (error) {
+    if (isCairnError(error)) throw error
+    throw new CairnError('CONNECTION_FAILED', 'The sender broke off before the end of the body.', { cause: error })
   } finally {
     timer.cancel()
   }

@@ -7,6 +7,7 @@ import type { Random } from '../common/random/random.js'
 import type { RouteServices } from '../common/rpc/routes.js'
 import { Authenticator } from './auth/authenticator.js'
 import { ClusterService } from './cluster/cluster-service.js'
+import { isLoss } from './cluster/liveness.js'
 import type { MasterContext } from './context.js'
 import { Collector } from './gc/collector.js'
 import { JobRunner } from './jobs/job-runner.js'
@@ -48,7 +49,7 @@ export class Master implements AsyncDisposable {
     this.context = context
     this.cluster = new ClusterService(context, {
       onStatesChanged: (changes) => {
-        this.repairer.statesChanged(changes.filter(({ server, from }) => server.state === 'suspect' && from !== 'dead').length)
+        this.repairer.statesChanged(changes.filter(({ server, from }) => isLoss(from, server.state)).length)
       },
       onResults: (_server, results) => this.repairer.results(results),
     })

@@ -46,7 +46,8 @@ export class Admission {
   }
 
   async admitWrite(place: number, signal: AbortSignal): Promise<Admitted> {
-    const semaphore = this.#writes[Math.min(place, CHAIN_PLACES - 1)] as Semaphore
+    // The place comes from a header: whatever it says, it is one of ours.
+    const semaphore = this.#writes[Math.max(0, Math.min(Math.trunc(place) || 0, CHAIN_PLACES - 1))] as Semaphore
     const permit = await semaphore.acquire(1, signal)
     this.#activeWrites += 1
     return this.#admit(permit, BLOCKS_PER_WRITE, () => (this.#activeWrites -= 1))

@@ -23,9 +23,8 @@ const clock = new SystemClock()
 export const wholeNumber =
   (min: number, max: number) =>
   (text: string): number => {
-    const value = Number(text)
-    if (!Number.isInteger(value) || value < min || value > max)
-      throw new InvalidArgumentError(`a whole number from ${min} to ${max} is expected.`)
+    const value = /^\d{1,15}$/.test(text) ? Number(text) : NaN
+    if (!(value >= min && value <= max)) throw new InvalidArgumentError(`a whole number from ${min} to ${max} is expected.`)
     return value
   }
 

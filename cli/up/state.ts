@@ -4,12 +4,14 @@ import path from 'node:path'
 import { z } from 'zod'
 import { CairnError, systemCode } from '../../common/errors/cairn-error.js'
 
+const port = z.number().int().min(1).max(65_535)
+
 const upState = z.object({
   formatVersion: z.literal(1),
-  masterPort: z.number().int(),
-  gatewayPort: z.number().int(),
+  masterPort: port,
+  gatewayPort: port,
   /** One entry per chunkserver, in order; ports stay so that addresses do. */
-  chunkservers: z.array(z.object({ name: z.string(), port: z.number().int() })),
+  chunkservers: z.array(z.object({ name: z.string(), port })),
 })
 export type UpState = z.infer<typeof upState>
 

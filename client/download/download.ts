@@ -44,15 +44,21 @@ export interface DownloadRun extends Disposable {
 /** Checks the range against the file. @throws `INVALID_RANGE` */
 export function resolveRange(file: Pick<FileInfo, 'path' | 'sizeBytes'>, range: ByteRange | undefined): ByteRange {
   if (!range) return { start: 0, end: file.sizeBytes }
+  const isWhole = Number.isInteger(range.start) && (Number.isInteger(range.end) || range.end === Infinity)
   if (
+    !isWhole ||
     range.start > file.sizeBytes ||
     range.start < 0 ||
     range.end < range.start ||
     (range.start === file.sizeBytes && file.sizeBytes > 0)
   ) {
-    throw new CairnError('INVALID_RANGE', `${file.path} has ${file.sizeBytes} bytes; the range starts at ${range.start}.`, {
-      data: { sizeBytes: file.sizeBytes },
-    })
+    throw new CairnError(
+      'INVALID_RANGE',
+      `${file.path} has ${file.sizeBytes} bytes; the range ${range.start} to ${range.end} is no part of it.`,
+      {
+        data: { sizeBytes: file.sizeBytes },
+      },
+    )
   }
   return { start: range.start, end: Math.min(range.end, file.sizeBytes) }
 }

@@ -12,6 +12,8 @@ import { localError } from '../local-error.js'
 import { inParallel, type ChunkTask, type DownloadRun } from './download.js'
 
 const PARTIAL_SUFFIX = '.cairn-part'
+/** What stands between the target's name and the suffix: a checksum and perhaps a range. */
+const PARTIAL_KEY = /^[0-9a-f]{16}(-\d+-\d+)?$/
 
 /** Leaves room for the rest of a partial file's name within the 255 bytes that file systems allow. */
 const NAME_BYTES_MAX = 160
@@ -35,7 +37,12 @@ export async function downloadToFile(disk: Disk, run: DownloadRun, target: strin
   try {
     const file = await PartialFile.open(disk, partial, run)
     try {
-      await inParallel(run, (task) => file.fetch(task))
+      await inParallel(run, (task) =>
+        file.fetch(task).catch((error: unknown) => {
+          // The first failure becomes the reason that all others end with, so it gets its form here.
+          throw run.signal.aborted ? error : localError(error, target)
+        }),
+      )
       await file.finish()
     } finally {
       await file.close()
@@ -48,12 +55,16 @@ export async function downloadToFile(disk: Disk, run: DownloadRun, target: strin
   }
 }
 
-/** Partial files of earlier versions of the same target have no use any more. */
+/**
+ * Partial files of earlier versions of the same target have no use any more. The key is looked at because `.x.tar.`
+ * also begins the partial file of `x.tar.gz`, which may be under way. The download is done: failing here fails nothing.
+ */
 async function removeStale(disk: Disk, target: string): Promise<void> {
   const directory = path.dirname(target)
   const prefix = partialPrefix(target)
-  for (const { name } of await disk.list(directory)) {
-    if (name.startsWith(prefix) && name.endsWith(PARTIAL_SUFFIX))
+  for (const { name } of await disk.list(directory).catch(() => [])) {
+    if (!name.startsWith(prefix) || !name.endsWith(PARTIAL_SUFFIX)) continue
+    if (PARTIAL_KEY.test(name.slice(prefix.length, -PARTIAL_SUFFIX.length)))
       await disk.remove(path.join(directory, name)).catch(() => undefined)
   }
 }

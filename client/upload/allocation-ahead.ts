@@ -33,7 +33,7 @@ export class AllocationAhead {
     for (const { index } of wishes.slice(1)) {
       const one = batch.then((chunks) => find(chunks, index))
       // Whoever comes for it sees the failure; if nobody does, it was not needed.
-      one.catch(() => this.#held.delete(index))
+      one.catch(() => this.#held.get(index) === one && this.#held.delete(index))
       this.#held.set(index, one)
     }
     return find(await batch, wish.index)

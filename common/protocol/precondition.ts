@@ -30,10 +30,15 @@ export function generationOfTag(tag: string): number {
   return Number(match[1])
 }
 
-/** @throws `INVALID_ARGUMENT` */
+/**
+ * The condition of a change. (On a read, If-None-Match means something else: "unless I have it already".)
+ * @throws `INVALID_ARGUMENT` on what we cannot keep: a condition left out would be a change that nobody asked for
+ */
 export function preconditionFromHeaders(headers: Headers): Precondition {
   const ifNoneMatch = headers['if-none-match']
   if (ifNoneMatch?.trim() === '*') return { kind: 'absent' }
+  if (ifNoneMatch !== undefined)
+    throw new CairnError('INVALID_ARGUMENT', 'A change takes If-None-Match only as *: nothing may exist at the path.')
   const ifMatch = headers['if-match']
   if (ifMatch !== undefined && ifMatch.trim() !== '*') return { kind: 'generation', generation: generationOfTag(ifMatch) }
   return NO_PRECONDITION

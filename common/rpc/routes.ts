@@ -105,7 +105,8 @@ export async function runRoute(route: Route, raw: RawRequest, services: RouteSer
       query: parse(route.endpoint.query, raw.query, 'query'),
       body: parse(route.endpoint.body, raw.body, 'body'),
     }
-    const precondition = route.endpoint.conditional ? preconditionFromHeaders(raw.headers) : NO_PRECONDITION
+    const { conditional, method } = route.endpoint
+    const precondition = conditional && method !== 'GET' ? preconditionFromHeaders(raw.headers) : NO_PRECONDITION
     const context: RequestContext = {
       requestId,
       principal,

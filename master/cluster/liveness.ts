@@ -28,3 +28,13 @@ export function stateAfterSilence(server: LivenessInput, nowMs: number, limits: 
       return server.state
   }
 }
+
+/** Not heard of for too long, whatever comes of it. */
+export const isAway = (state: ServerState): boolean => state === 'suspect' || state === 'dead'
+
+/**
+ * Whether a change of state is the loss of a server, counted once. A master that was stopped for a while (a sleeping
+ * machine, a moved VM) finds servers dead that it never saw suspect: that is a loss too.
+ */
+export const isLoss = (from: ServerState | undefined, to: ServerState): boolean =>
+  isAway(to) && from !== undefined && !isAway(from)

@@ -13,6 +13,8 @@ const MASS_LOSS_SERVERS_MIN = 3
 const MASS_LOSS_SHARE = 0.25
 const MASS_LOSS_HOLD_MS = 10 * MINUTE_MS
 
+const isMass = (servers: number, total: number): boolean => servers >= MASS_LOSS_SERVERS_MIN && servers > total * MASS_LOSS_SHARE
+
 export class RepairBrakes {
   readonly #clock: Clock
   readonly #startedMs: number
@@ -31,12 +33,14 @@ export class RepairBrakes {
     const nowMs = this.#clock.monotonic()
     this.#losses = [...this.#losses.filter((loss) => nowMs - loss.atMs < MASS_LOSS_WINDOW_MS), { atMs: nowMs, servers }]
     const lost = this.#losses.reduce((sum, loss) => sum + loss.servers, 0)
-    if (lost >= MASS_LOSS_SERVERS_MIN && lost > total * MASS_LOSS_SHARE) this.#massLossUntilMs = nowMs + MASS_LOSS_HOLD_MS
+    if (isMass(lost, total)) this.#massLossUntilMs = nowMs + MASS_LOSS_HOLD_MS
   }
 
-  /** So many of `total` servers are away now: once enough are back, what held repair back has passed. */
-  serversAway(servers: number, total: number): void {
-    if (servers < MASS_LOSS_SERVERS_MIN || servers <= total * MASS_LOSS_SHARE) this.#massLossUntilMs = -Infinity
+  /** Servers have returned, and `missing` of `total` are still away. Few enough end the hold: what they lack is real. */
+  serversBack(missing: number, total: number): void {
+    if (isMass(missing, total)) return
+    this.#losses = []
+    this.#massLossUntilMs = -Infinity
   }
 
   /** The classes that may be repaired now, most urgent first. */

@@ -14,6 +14,7 @@ import type { TaskResult } from '../../common/protocol/cluster.js'
 import { MINUTE_MS, SECOND_MS } from '../../common/units.js'
 import type { ClusterService } from '../cluster/cluster-service.js'
 import type { MasterContext } from '../context.js'
+import { isAway } from '../cluster/liveness.js'
 import { chooseSurplus } from '../placement/placement.js'
 import { placementServer } from '../cluster/placement-snapshot.js'
 import { HealthClass } from '../store/schema.js'
@@ -74,9 +75,9 @@ export class Repairer {
 
   /** Servers have changed state: their chunks are looked at right away. */
   statesChanged(lost: number): void {
-    const servers = this.#cluster.views.all()
-    if (lost > 0) this.#brakes.serversLost(lost, servers.length)
-    this.#brakes.serversAway(servers.filter(({ state }) => state === 'suspect' || state === 'dead').length, servers.length)
+    const views = this.#cluster.views.all()
+    if (lost > 0) this.#brakes.serversLost(lost, views.length)
+    else this.#brakes.serversBack(views.filter((view) => isAway(view.state)).length, views.length)
     this.#rounds.poke()
   }
 

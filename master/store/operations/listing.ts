@@ -84,6 +84,7 @@ const afterPrefix = (prefix: string): string => {
 
 function startOf(args: ListPageArgs): string {
   if (args.after === undefined || Buffer.compare(Buffer.from(args.after), Buffer.from(args.prefix)) < 0) return args.prefix
-  const folded = args.delimiter !== undefined && args.after.endsWith(args.delimiter)
+  // A file whose name is the prefix may end in the delimiter too, but stands for nothing else.
+  const folded = args.delimiter !== undefined && args.after.length > args.prefix.length && args.after.endsWith(args.delimiter)
   return folded ? afterPrefix(args.after) : `${args.after}\0`
 }
