@@ -41,7 +41,7 @@ export async function changeConditionOf(
     throw new CairnError('PRECONDITION_FAILED', `There is no file ${path}, and If-Match asks for one.`, { cause: error })
   })
   checkReadConditions(request, file)
-  return wanted.trim() === '*' ? NO_PRECONDITION : { kind: 'generation', generation: file.generation }
+  return wanted.trim() === '*' ? { kind: 'exists' } : { kind: 'generation', generation: file.generation }
 }
 
 /**

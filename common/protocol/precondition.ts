@@ -7,6 +7,8 @@ export const precondition = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('none') }),
   /** Nothing may exist at the path. */
   z.object({ kind: z.literal('absent') }),
+  /** Something must exist at the path, whatever it is. */
+  z.object({ kind: z.literal('exists') }),
   /** The file at the path must be at this generation. */
   z.object({ kind: z.literal('generation'), generation: z.number().int().min(1) }),
 ])
@@ -40,7 +42,8 @@ export function preconditionFromHeaders(headers: Headers): Precondition {
   if (ifNoneMatch !== undefined)
     throw new CairnError('INVALID_ARGUMENT', 'A change takes If-None-Match only as *: nothing may exist at the path.')
   const ifMatch = headers['if-match']
-  if (ifMatch !== undefined && ifMatch.trim() !== '*') return { kind: 'generation', generation: generationOfTag(ifMatch) }
+  if (ifMatch?.trim() === '*') return { kind: 'exists' }
+  if (ifMatch !== undefined) return { kind: 'generation', generation: generationOfTag(ifMatch) }
   return NO_PRECONDITION
 }
 
@@ -50,6 +53,8 @@ export function preconditionHeaders(condition: Precondition): Headers {
       return {}
     case 'absent':
       return { 'if-none-match': '*' }
+    case 'exists':
+      return { 'if-match': '*' }
     case 'generation':
       return { 'if-match': `"${condition.generation}"` }
   }
@@ -62,6 +67,9 @@ export function checkPrecondition(condition: Precondition, path: string, current
       'ALREADY_EXISTS',
       `${path} exists (generation ${current}). Use another path, or drop the condition to replace it.`,
     )
+  }
+  if (condition.kind === 'exists' && current === undefined) {
+    throw new CairnError('PRECONDITION_FAILED', `${path} does not exist, and the condition asks for a file there.`)
   }
   if (condition.kind === 'generation' && current !== condition.generation) {
     const now = current === undefined ? 'does not exist' : `is at generation ${current}`

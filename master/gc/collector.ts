@@ -9,6 +9,8 @@ import type { MasterContext } from '../context.js'
 import { ALLOCATION_KEPT_MS } from '../settings.js'
 
 const PAGE = 500
+/** So long a deleted name's generation is remembered, and with it the meaning of every entity tag it had. */
+const RETIRED_NAMES_KEPT_MS = 30 * DAY_MS
 const DELETIONS_PER_SERVER = 500
 /** A delete command is void when it has not been carried out by then; it is sent again. */
 const COMMAND_LIFE_MS = 1 * MINUTE_MS
@@ -50,6 +52,7 @@ export class Collector {
     const now = store.now()
     const more = (): boolean => !signal.aborted
     await store.pruneRequests({ limit: PAGE * 10 })
+    await store.pruneRetiredNames({ before: now - RETIRED_NAMES_KEPT_MS, limit: PAGE * 10 })
     await store.pruneJobs({ before: now - DAY_MS })
     while (more() && (await store.purgeTrash({ limit: PAGE })) === PAGE);
     while (more() && (await store.expireUploads({ limit: 50 })) === 50);

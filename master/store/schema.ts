@@ -72,6 +72,13 @@ export interface TrashTable extends FileColumns {
   purge_ms: number
 }
 
+/** A name that stood for a file: the next file there gets a higher generation, so that no old entity tag fits it. */
+export interface RetiredNameTable {
+  path: string
+  generation: number
+  retired_ms: number
+}
+
 export interface ManifestTable {
   manifest_id: Uint8Array
   state: number
@@ -219,6 +226,7 @@ export interface Schema {
   buckets: BucketTable
   names: NameTable
   trash: TrashTable
+  retired_names: RetiredNameTable
   manifests: ManifestTable
   manifest_chunks: ManifestChunkTable
   chunks: ChunkTable

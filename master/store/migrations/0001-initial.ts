@@ -21,6 +21,7 @@ const TABLES: readonly string[] = [
      trash_days real not null, created_ms bigint not null)`,
   `names (path text primary key, ${fileColumns})`,
   `trash (trash_id blob primary key, path text not null, deleted_ms bigint not null, purge_ms bigint not null, ${fileColumns})`,
+  `retired_names (path text primary key, generation bigint not null, retired_ms bigint not null)`,
   `manifests (manifest_id blob primary key, state integer not null, reference_count bigint not null, size_bytes bigint not null, chunk_count bigint not null,
      released_ms bigint not null)`,
   `manifest_chunks (manifest_id blob not null, chunk_index bigint not null, chunk_id blob not null, offset_bytes bigint not null,
@@ -53,6 +54,7 @@ const ROWID_TABLES = new Set(['meta', 'servers', 'disks', 'change_log'])
 const INDEXES: readonly string[] = [
   `trash_by_path on trash (path, deleted_ms)`,
   `trash_by_purge on trash (purge_ms)`,
+  `retired_names_by_time on retired_names (retired_ms)`,
   `manifests_garbage on manifests (released_ms) where state = 2`,
   `manifest_chunks_by_chunk on manifest_chunks (chunk_id)`,
   `chunks_not_live on chunks (state, changed_ms) where state <> 1`,

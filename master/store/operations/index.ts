@@ -15,7 +15,7 @@ import { chunkHealth, deferRepairs, listUnhealthy, sweepServers, wakeRepairs } f
 import { createJob, getJob, listJobs, pruneJobs, stepJobs } from './jobs.js'
 import { listPage } from './listing.js'
 import { findManifestChunk, listManifestChunks } from './manifests.js'
-import { copyFile, deleteFile, purgeTrash, renameFile, statFile, undeleteFile } from './names.js'
+import { copyFile, deleteFile, pruneRetiredNames, purgeTrash, renameFile, statFile, undeleteFile } from './names.js'
 import { addReplica, applyChanges, applyShardReport, getChunk, shardChunkIds } from './replicas.js'
 import { listServers, recordBeats, registerServer, setServerStates } from './servers.js'
 import {
@@ -79,6 +79,7 @@ export const writes = {
   stepJobs,
   pruneJobs,
   pruneRequests,
+  pruneRetiredNames,
 } as const
 
 /** Operations that only read. They see every write that has been answered. */

@@ -23,6 +23,18 @@ const upsert = statement(
       checksum = excluded.checksum, replicas = excluded.replicas, created_ms = excluded.created_ms, modified_ms = excluded.modified_ms`,
 )
 const remove = statement((db, p: { path: string }) => db.deleteFrom('names').where('path', '=', p.path))
+const retire = statement(
+  (_db, p: { path: string; generation: number; now: number }) =>
+    sql<never>`insert into retired_names (path, generation, retired_ms) values (${p.path}, ${p.generation}, ${p.now})
+    on conflict (path) do update set generation = excluded.generation, retired_ms = excluded.retired_ms`,
+)
+const findRetired = statement((db, p: { path: string }) =>
+  db.selectFrom('retired_names').select('generation').where('path', '=', p.path),
+)
+const forgetRetired = statement(
+  (_db, p: { before: number; limit: number }) =>
+    sql<never>`delete from retired_names where path in (select path from retired_names where retired_ms < ${p.before} limit ${p.limit})`,
+)
 const lastTrashed = statement((db, p: { path: string }) =>
   db
     .selectFrom('trash')
@@ -80,12 +92,13 @@ export function* statFile(_ctx: OperationContext, args: { path: string }): Opera
   return row && toFileInfo(row)
 }
 
-/** The generation that the next file at `path` gets: above whatever stood there, as far as the trash remembers. */
+/** The generation that the next file at `path` gets: above whatever stood there, as far back as is remembered. */
 export function* nextGeneration(path: string): Operation<number> {
   const current = yield* findName(path)
   if (current) return current.generation + 1
   const trashed = yield* one(lastTrashed, { path })
-  return (trashed?.generation ?? 0) + 1
+  const retired = yield* one(findRetired, { path })
+  return Math.max(trashed?.generation ?? 0, retired?.generation ?? 0) + 1
 }
 
 /** Makes `row` what stands at its path. What stood there loses its reference. */
@@ -97,10 +110,16 @@ export function* putName(ctx: OperationContext, row: FileColumns): Operation<voi
   yield* count('fileBytes', row.size_bytes - (before?.size_bytes ?? 0))
 }
 
-function* dropName(row: FileColumns): Operation<void> {
+function* dropName(ctx: OperationContext, row: FileColumns): Operation<void> {
   yield* run(remove, { path: row.path })
+  yield* run(retire, { path: row.path, generation: row.generation, now: ctx.nowMs })
   yield* count('files', -1)
   yield* count('fileBytes', -row.size_bytes)
+}
+
+/** Forgets the generations of names that have been gone since `before`. @returns how many */
+export function* pruneRetiredNames(_ctx: OperationContext, args: { before: number; limit: number }): Operation<number> {
+  return yield* run(forgetRetired, args)
 }
 
 export interface DeleteFileArgs {
@@ -125,7 +144,7 @@ function* removeOne(ctx: OperationContext, args: DeleteFileArgs): Operation<{ pa
 
 /** Takes a name away: into the trash, or for good. */
 export function* removeRow(ctx: OperationContext, row: FileColumns, purge: boolean): Operation<void> {
-  yield* dropName(row)
+  yield* dropName(ctx, row)
   const bucket = yield* getBucket(ctx, { name: bucketOf(row.path as FilePath) })
   const trashMs = purge ? 0 : (bucket?.trashDays ?? 0) * DAY_MS
   if (trashMs > 0) {
@@ -188,7 +207,7 @@ export function* renameOne(ctx: OperationContext, args: CopyFileArgs): Operation
   yield* ensureBucket(ctx, bucketOf(parseFilePath(args.to)), args.bucketDefaults)
   const generation = Math.max(source.generation, yield* nextGeneration(args.to))
   const row: FileColumns = { ...columnsOf(source), path: args.to, generation, modified_ms: ctx.nowMs }
-  yield* dropName(source)
+  yield* dropName(ctx, source)
   yield* putName(ctx, row)
   yield* logChange(ctx, 'file.renamed', args.to, { from: args.from, generation })
   return toFileInfo(row)

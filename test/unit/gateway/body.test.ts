@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http'
 import { EventEmitter } from 'node:events'
 import { PassThrough } from 'node:stream'
 import { describe, expect, test } from '@jest/globals'
@@ -67,7 +68,7 @@ describe('the body of a request', () => {
 
 test('only a connection that closes before the answer is out aborts the work', () => {
   for (const writableFinished of [true, false]) {
-    const response = Object.assign(new EventEmitter(), { writableFinished })
+    const response = Object.assign(new EventEmitter(), { writableFinished }) as unknown as ServerResponse
     const signal = abortOnDisconnect(response)
     expect(signal.aborted).toBe(false)
     response.emit('close')
