@@ -2,7 +2,7 @@
 import type { Request } from 'express'
 import { CairnError, isCairnError } from '../common/errors/cairn-error.js'
 import { parseFilePath, type FilePath } from '../common/path-name.js'
-import { entityTag, NO_PRECONDITION, preconditionFromHeaders, type Precondition } from '../common/protocol/precondition.js'
+import { entityTag, preconditionFromHeaders, type Precondition } from '../common/protocol/precondition.js'
 import { bearerToken } from '../common/rpc/routes.js'
 import { asRequestId } from '../common/ids.js'
 import { REQUEST_ID_HEADER } from '../common/protocol/chunk-data.js'
