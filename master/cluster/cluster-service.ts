@@ -175,7 +175,7 @@ export class ClusterService {
     })
     if (view.state === 'suspect') await this.#setStates([{ view, state: 'serving' }])
     const current = this.views.byNo(serverNo) ?? view
-    this.#beats.set(serverNo, { serverNo, state: current.state, atMs: store.now(), disks: body.disks, seen: body.seen })
+    this.#beats.set(serverNo, { serverNo, atMs: store.now(), disks: body.disks, seen: body.seen })
     if (body.changes.length > 0) await store.applyChanges({ serverNo, changes: body.changes })
     if (body.results.length > 0) await this.#events.onResults(current, body.results)
     const shards = await this.#differingShards(serverNo, body.digests)
