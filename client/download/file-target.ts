@@ -48,12 +48,16 @@ export async function downloadToFile(disk: Disk, run: DownloadRun, target: strin
   }
 }
 
-/** Partial files of earlier versions of the same target have no use any more. */
+/** What follows the prefix: the checksum of the version, and the range if it is one. */
+const PARTIAL_KEY = /^[0-9a-f]{16}(-\d+-\d+)?$/
+
+/** Partial files of earlier versions of the same target have no use any more. Those of `a.b` begin like those of `a`: they stay. */
 async function removeStale(disk: Disk, target: string): Promise<void> {
   const directory = path.dirname(target)
   const prefix = partialPrefix(target)
   for (const { name } of await disk.list(directory)) {
-    if (name.startsWith(prefix) && name.endsWith(PARTIAL_SUFFIX))
+    if (!name.startsWith(prefix) || !name.endsWith(PARTIAL_SUFFIX)) continue
+    if (PARTIAL_KEY.test(name.slice(prefix.length, -PARTIAL_SUFFIX.length)))
       await disk.remove(path.join(directory, name)).catch(() => undefined)
   }
 }

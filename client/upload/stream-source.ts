@@ -71,7 +71,11 @@ export class StreamSource implements UploadSource {
         yield held
         await filling
       } else {
-        held.lengthBytes = await this.#fill(held, signal)
+        held.lengthBytes = await this.#fill(held, signal).catch((error: unknown) => {
+          // Nobody has it yet, so nobody else gives it back.
+          held.release()
+          throw error
+        })
         if (held.lengthBytes === 0) {
           held.release()
           break
