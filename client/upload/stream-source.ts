@@ -6,6 +6,7 @@
 import type { Block, BlockPool } from '../../common/bytes/block-pool.js'
 import { LEAF_BYTES, leafCount, leafLength } from '../../common/checksum/tree.js'
 import { CairnError } from '../../common/errors/cairn-error.js'
+import { untilAborted } from '../../common/flow/abort.js'
 import { deferred, observed, type Deferred } from '../../common/flow/deferred.js'
 import type { Semaphore, Permit } from '../../common/flow/semaphore.js'
 import type { ChunkWish } from './allocation-ahead.js'
@@ -36,6 +37,7 @@ export class StreamSource implements UploadSource {
   readonly #budget: StreamBudget
   #rest: Uint8Array = new Uint8Array(0)
   #ended = false
+  #pulling = false
   #open = true
 
   constructor(options: StreamSourceOptions) {
@@ -85,7 +87,7 @@ export class StreamSource implements UploadSource {
       offset += held.lengthBytes
       if (held.lengthBytes < wanted) break
     }
-    if (this.sizeBytes !== null) await this.#expectEnd()
+    if (this.sizeBytes !== null) await this.#expectEnd(signal)
   }
 
   /** At most this stream's share of the memory. */
@@ -103,7 +105,7 @@ export class StreamSource implements UploadSource {
       for (let leaf = 0; leaf < leafCount(wanted); leaf += 1) {
         const block = await this.#budget.blocks.acquire(signal)
         const length = leafLength(wanted, leaf)
-        const filled = await this.#readInto(block.bytes.subarray(0, length)).catch((error: unknown) => {
+        const filled = await this.#readInto(block.bytes.subarray(0, length), signal).catch((error: unknown) => {
           block.release()
           throw error
         })
@@ -124,10 +126,10 @@ export class StreamSource implements UploadSource {
     }
   }
 
-  async #readInto(target: Uint8Array): Promise<number> {
+  async #readInto(target: Uint8Array, signal: AbortSignal): Promise<number> {
     let filled = 0
     while (filled < target.length) {
-      if (this.#rest.length === 0 && !(await this.#pull())) break
+      if (this.#rest.length === 0 && !(await this.#pull(signal))) break
       const count = Math.min(this.#rest.length, target.length - filled)
       target.set(this.#rest.subarray(0, count), filled)
       this.#rest = this.#rest.subarray(count)
@@ -136,16 +138,19 @@ export class StreamSource implements UploadSource {
     return filled
   }
 
-  async #pull(): Promise<boolean> {
+  /** Waits for more. A stream may be silent for long; an abort does not wait for it. */
+  async #pull(signal: AbortSignal): Promise<boolean> {
     if (this.#ended) return false
-    const next = await this.#iterator.next()
+    this.#pulling = true
+    const next = await untilAborted(observed(this.#iterator.next()), signal)
+    this.#pulling = false
     if (next.done) this.#ended = true
     else this.#rest = next.value
     return !next.done
   }
 
-  async #expectEnd(): Promise<void> {
-    while (this.#rest.length === 0 && (await this.#pull()));
+  async #expectEnd(signal: AbortSignal): Promise<void> {
+    while (this.#rest.length === 0 && (await this.#pull(signal)));
     if (this.#rest.length > 0)
       throw new CairnError('SOURCE_CHANGED', `The stream has more than the ${this.sizeBytes} bytes that were announced.`)
   }
@@ -156,7 +161,10 @@ export class StreamSource implements UploadSource {
     if (!this.#open) return
     this.#open = false
     this.#budget.active -= 1
-    if (!this.#ended) await this.#iterator.return?.()
+    if (this.#ended) return
+    const ending = observed(Promise.resolve(this.#iterator.return?.()))
+    // A stream that is being waited for ends when it next says something, which may be never.
+    if (!this.#pulling) await ending
   }
 }
 

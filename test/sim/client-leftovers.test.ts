@@ -38,3 +38,16 @@ test('a finished download removes partial files of its own target only', async (
   const left = (await disk.list('/out')).map(({ name }) => `/out/${name}`)
   expect(left.sort()).toEqual([...others, '/out/data'].sort())
 })
+
+test('an upload of a silent stream ends when it is aborted', async () => {
+  await using cluster = await SimCluster.start({ seed: 33, chunkservers: 3 })
+  async function* silent(): AsyncGenerator<Uint8Array> {
+    yield data
+    await new Promise<never>(() => undefined)
+  }
+  const abort = new AbortController()
+  const uploading = cluster.client.uploadStream(silent(), '/b/silent', { signal: abort.signal })
+  await cluster.clock.advance(1_000)
+  abort.abort(new Error('enough'))
+  await expect(cluster.run(uploading, 1_000)).rejects.toThrow('enough')
+})
