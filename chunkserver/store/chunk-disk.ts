@@ -72,6 +72,11 @@ export class ChunkDisk {
     return path.join(this.shardDirectory(chunkId), `${chunkId}.chunk`)
   }
 
+  /** Stands beside a chunk file that was found damaged, so that this is not forgotten over a restart. */
+  damagePath(chunkId: ChunkId): string {
+    return path.join(this.shardDirectory(chunkId), `${chunkId}.damaged`)
+  }
+
   shardDirectory(chunkId: ChunkId): string {
     return path.join(this.directory, 'chunks', chunkId.slice(0, 2))
   }

@@ -2,7 +2,8 @@
  * Chunks as files on one or more disks, one file each.
  *
  * Invariants: a chunk is in the index only once its file is synced under its final name; a bad copy stays where it is,
- * readable leaf by leaf, until it is removed or replaced, and then goes to quarantine; nothing is ever overwritten in place.
+ * readable leaf by leaf, until it is removed or replaced, and then goes to quarantine (a file beside it says over restarts
+ * that it is bad); nothing is ever overwritten in place.
  */
 import path from 'node:path'
 import { BlockPool } from '../../common/bytes/block-pool.js'
@@ -232,6 +233,18 @@ export class FileChunkStore implements ChunkStore {
     )
     this.#index.markCorrupt(entry.chunkId)
     this.#account(entry.disk, entry.lengthBytes, -1)
+    this.#rememberDamage(entry, damage).catch((error: unknown) =>
+      this.#options.log.warn({ chunkId: entry.chunkId, error }, 'a damaged copy could not be marked'),
+    )
+  }
+
+  /** The footer of a copy with a bad leaf may be sound: without this the next start would take it for a good one. */
+  #rememberDamage({ chunkId, disk }: Entry, damage: CairnError): Promise<void> {
+    return this.#publishing.run(chunkId, async () => {
+      const current = this.#index.get(chunkId)
+      if (current?.state !== 'corrupt' || current.disk !== disk) return
+      await disk.io('write', () => disk.disk.replaceFile(disk.damagePath(chunkId), new TextEncoder().encode(damage.message)))
+    })
   }
 
   #forget(entry: Entry): void {
@@ -274,11 +287,15 @@ export class FileChunkStore implements ChunkStore {
     }
   }
 
-  async remove(chunkId: ChunkId): Promise<void> {
-    const entry = this.#index.get(chunkId)
-    if (entry) await this.#toQuarantine(entry)
-    if (entry?.state === 'good') this.#account(entry.disk, entry.lengthBytes, -1)
-    this.#index.remove(chunkId)
+  remove(chunkId: ChunkId): Promise<void> {
+    // Not while it is being published: a receipt would be given for a copy on its way out.
+    return this.#publishing.run(chunkId, async () => {
+      const entry = this.#index.get(chunkId)
+      if (entry) await this.#toQuarantine(entry)
+      // Meanwhile it may have been found bad, and then is not counted any more.
+      if (this.#index.get(chunkId)?.state === 'good') this.#account((entry as Entry).disk, (entry as Entry).lengthBytes, -1)
+      this.#index.remove(chunkId)
+    })
   }
 
   /** Moves the file out of the way, its name saying since when and why. */
@@ -286,11 +303,8 @@ export class FileChunkStore implements ChunkStore {
     const { disk, chunkId } = entry
     const since = this.#options.clock.now()
     const target = path.join(disk.quarantineDirectory, `${chunkId}.${since}.${entry.state === 'good' ? 'deleted' : 'corrupt'}`)
-    try {
-      await disk.io('write', () => disk.disk.rename(disk.chunkPath(chunkId), target))
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error
-    }
+    await unlessGone(disk.io('write', () => disk.disk.rename(disk.chunkPath(chunkId), target)))
+    if (entry.state === 'corrupt') await unlessGone(disk.io('write', () => disk.disk.remove(disk.damagePath(chunkId))))
   }
 
   #account(disk: ChunkDisk, lengthBytes: number, by: 1 | -1): void {
@@ -348,5 +362,14 @@ export class FileChunkStore implements ChunkStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
+  }
+}
+
+/** What is to go may have gone already. */
+async function unlessGone(work: Promise<void>): Promise<void> {
+  try {
+    await work
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT') throw error
   }
 }

@@ -22,7 +22,12 @@ export async function scanDisk(disk: ChunkDisk, footers: BlockPool, findings: Sc
     if (shard.kind !== 'directory') continue
     const names = await disk.disk.list(path.join(chunks, shard.name))
     const ids = names.map((entry) => chunkIdOf(entry.name)).filter((id) => id !== undefined)
-    await forEachAtOnce(ids, FOOTERS_AT_ONCE, (chunkId) => scanOne(disk, chunkId, footers, findings, log))
+    const damaged = new Set(names.map((entry) => entry.name).filter((name) => name.endsWith('.damaged')))
+    await forEachAtOnce(ids, FOOTERS_AT_ONCE, (chunkId) =>
+      damaged.has(path.basename(disk.damagePath(chunkId)))
+        ? Promise.resolve(findings.onDamaged(disk, chunkId))
+        : scanOne(disk, chunkId, footers, findings, log),
+    )
   }
 }
 
