@@ -21,11 +21,19 @@ import type { Random } from '../../common/random/random.js'
 import { KiB, SECOND_MS } from '../../common/units.js'
 import { ChunkDisk, diskFull } from './chunk-disk.js'
 import { ChunkFileReader, readFooter } from './chunk-file-reader.js'
-import { ChunkFileWriter, ComparingWriter } from './chunk-file-writer.js'
+import { ChunkFileWriter, ComparingWriter, type WriterHooks } from './chunk-file-writer.js'
 import { chunkFileBytes } from './chunk-file.js'
 import { ChunkIndex, type IndexEntry } from './chunk-index.js'
 import type { ChunkReader, ChunkStore, ChunkWriter, NewChunk, StoredChunk, VerifyOutcome } from './chunk-store.js'
-import { commonIdentity, openIdentity, saveIdentity, type DiskIdentity, type ServerIdentity } from './disk-identity.js'
+import {
+  commonIdentity,
+  isStillThere,
+  makeLayout,
+  openIdentity,
+  saveIdentity,
+  type DiskIdentity,
+  type ServerIdentity,
+} from './disk-identity.js'
 import { scanDisk } from './startup-scan.js'
 
 export interface FileChunkStoreOptions {
@@ -140,13 +148,27 @@ export class FileChunkStore implements ChunkStore {
     const reservation = disk.reserve(chunkFileBytes(chunk.lengthBytes))
     try {
       const name = `${chunk.chunkId}.${(this.#names += 1)}`
-      return await ChunkFileWriter.open(disk, chunk, name, this.#footers, {
+      const hooks: WriterHooks = {
         publish: (temporary, root) => this.#publishing.run(chunk.chunkId, () => this.#publish(disk, chunk, temporary, root)),
         ended: () => reservation.release(),
-      })
+      }
+      return await this.#inLayout(disk, () => ChunkFileWriter.open(disk, chunk, name, this.#footers, hooks))
     } catch (error) {
       reservation.release()
       throw error
+    }
+  }
+
+  /** Someone may remove directories under our feet: they are made anew. When the whole place is gone, so is the disk. */
+  async #inLayout<T>(disk: ChunkDisk, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+      if (!(await disk.io('read', () => isStillThere(disk.disk, disk.directory)))) throw disk.fail(error)
+      this.#options.log.error({ directory: disk.directory, error }, 'directories have vanished and are made anew')
+      await disk.io('write', () => makeLayout(disk.disk, disk.directory))
+      return work()
     }
   }
 
@@ -183,7 +205,7 @@ export class FileChunkStore implements ChunkStore {
     }
     if (existing) await this.#toQuarantine(existing)
     const target = disk.chunkPath(chunkId)
-    await disk.io('write', () => disk.disk.rename(temporary, target))
+    await this.#inLayout(disk, () => disk.io('write', () => disk.disk.rename(temporary, target)))
     await disk.syncDirectory(path.dirname(target))
     this.#account(disk, lengthBytes, 1)
     return this.#index.add({ chunkId, disk, lengthBytes, root })

@@ -33,6 +33,9 @@ export interface ClusterEvents {
   readonly onResults: (server: ServerView, results: readonly TaskResult[]) => Promise<void>
 }
 
+/** Commands waiting for one server. Beyond this further ones are dropped: whoever sends them sends again. */
+const OUTBOX_MAX = 4_000
+
 const ABSENT_LOAD = { writes: 0, reads: 0 }
 
 export class ClusterService {
@@ -42,6 +45,8 @@ export class ClusterService {
   readonly #outbox = new Map<number, Command[]>()
   readonly #beats = new Map<number, BeatRecord>()
   readonly #liveness: Periodic
+  /** When liveness was last looked at. */
+  #checkedMs = Infinity
   readonly #beatWriter: Periodic
 
   constructor(context: MasterContext, events: ClusterEvents) {
@@ -194,6 +199,7 @@ export class ClusterService {
   /** Queues a command for the server's next heartbeat. It may be lost: whoever sends it finds out and sends it again. */
   send(serverNo: number, command: Command): void {
     const queue = this.#outbox.get(serverNo) ?? []
+    if (queue.length >= OUTBOX_MAX) return
     queue.push(command)
     this.#outbox.set(serverNo, queue)
   }
@@ -221,6 +227,11 @@ export class ClusterService {
 
   async #checkLiveness(): Promise<void> {
     const nowMs = this.#context.clock.monotonic()
+    const { suspectAfterMs } = this.#context.settings
+    // When this process itself stood still (stopped, swapped out), heartbeats wait in its sockets: silence counts from now.
+    if (nowMs - this.#checkedMs >= suspectAfterMs)
+      for (const { record } of this.views.all()) this.views.update(record.serverNo, { lastBeatMs: nowMs })
+    this.#checkedMs = nowMs
     const changes = this.views
       .all()
       .map((view) => ({
