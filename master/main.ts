@@ -17,6 +17,8 @@ export interface MasterProcessOptions {
   readonly listen: ListenOptions
   readonly settings: Partial<MasterSettings>
   readonly tokens: readonly BootstrapToken[]
+  /** See {@link Master.open}. */
+  readonly acceptMetadata?: boolean
   readonly log: Logger
   /** The metadata can no longer be trusted to be durable: the process must end. */
   readonly onFatal: (error: unknown) => void
@@ -37,6 +39,7 @@ export async function runMaster(options: MasterProcessOptions): Promise<RunningS
       settings: options.settings,
       tokens: options.tokens,
       processMetrics: true,
+      acceptMetadata: options.acceptMetadata ?? false,
     })
     try {
       const server = await listenNode(http.createServer(masterApp(master)), options.listen)

@@ -7,6 +7,8 @@ import type { Random } from '../common/random/random.js'
 import type { RouteServices } from '../common/rpc/routes.js'
 import { Authenticator } from './auth/authenticator.js'
 import { ClusterService } from './cluster/cluster-service.js'
+import type { ServerState } from '../common/protocol/cluster.js'
+import type { ServerView } from './cluster/server-view.js'
 import type { MasterContext } from './context.js'
 import { Collector } from './gc/collector.js'
 import { JobRunner } from './jobs/job-runner.js'
@@ -31,7 +33,13 @@ export interface MasterOptions {
   /** Tokens that must exist: the operator's, and the one that chunkservers join with. */
   readonly tokens?: readonly BootstrapToken[]
   readonly processMetrics?: boolean
+  /** The operator's word that this database is the one to go by, though chunkservers have seen later ones. */
+  readonly acceptMetadata?: boolean
 }
+
+/** A server that was there has fallen silent. */
+const isLoss = ({ server, from }: { readonly server: ServerView; readonly from: ServerState | undefined }): boolean =>
+  (server.state === 'suspect' || server.state === 'dead') && (from === 'serving' || from === 'draining')
 
 export class Master implements AsyncDisposable {
   readonly context: MasterContext
@@ -48,7 +56,7 @@ export class Master implements AsyncDisposable {
     this.context = context
     this.cluster = new ClusterService(context, {
       onStatesChanged: (changes) => {
-        this.repairer.statesChanged(changes.filter(({ server, from }) => server.state === 'suspect' && from !== 'dead').length)
+        this.repairer.statesChanged(changes.filter(isLoss).length)
       },
       onResults: (_server, results) => this.repairer.results(results),
     })
@@ -64,6 +72,7 @@ export class Master implements AsyncDisposable {
   /** Brings a master up on an open store. It serves from the moment this resolves. */
   static async open(options: MasterOptions): Promise<Master> {
     const { clock, random, log, store } = options
+    if (options.acceptMetadata) await store.acceptMetadata({})
     const { clusterId, metadata } = await store.ensureCluster({})
     const fresh: SigningKey = { keyId: bytesToHex(random.bytes(4)), secret: bytesToHex(random.bytes(32)) }
     const capabilityKeys = await store.ensureKeys({ kind: 'capability', fresh })

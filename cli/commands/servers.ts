@@ -28,6 +28,7 @@ interface ServerFlags extends GlobalOptions, TimerFlags {
   readonly capacity?: number
   readonly reserve?: number
   readonly budget?: number
+  readonly acceptMetadata?: boolean
 }
 
 export const addTimerOptions = (command: Command): Command =>
@@ -50,6 +51,7 @@ export function registerServers(program: Command): void {
   addTimerOptions(addServerOptions(program.command('master'), 9440))
     .description('run a master')
     .requiredOption('--dir <dir>', 'where the metadata lives')
+    .option('--accept-metadata', 'go by this database though chunkservers have seen a later one, and delete again')
     .action((flags: ServerFlags, command: Command) => master(withConfig(flags, command)))
   addServerOptions(program.command('chunkserver'), 0)
     .description('run a chunkserver')
@@ -109,6 +111,7 @@ async function master(flags: ServerFlags): Promise<void> {
           { name: 'root', token: tokens.root, scopes: ['admin'] },
           { name: 'chunkservers', token: tokens.server, scopes: ['server'] },
         ],
+        acceptMetadata: flags.acceptMetadata === true,
         log,
         onFatal,
       }),

@@ -17,7 +17,6 @@ export class Collector {
   readonly #context: MasterContext
   readonly #cluster: ClusterService
   readonly #rounds: Periodic
-  #behind = false
 
   constructor(context: MasterContext, cluster: ClusterService) {
     this.#context = context
@@ -40,8 +39,8 @@ export class Collector {
 
   /** Why nothing is deleted, in words; null when deletions go on. */
   brake(): string | null {
-    return this.#behind
-      ? 'chunkservers have seen later metadata than this master has: nothing is deleted until an operator decides (was an old database restored?)'
+    return this.#cluster.isBehind()
+      ? 'chunkservers have seen later metadata than this master had: nothing is deleted until an operator decides (was an old database restored? to keep this one, start the master once with --accept-metadata)'
       : null
   }
 
@@ -55,8 +54,7 @@ export class Collector {
     while (more() && (await store.expireUploads({ limit: 50 })) === 50);
     while (more() && (await store.collectManifests({ limit: PAGE })));
     await store.condemnAllocations({ before: now - ALLOCATION_KEPT_MS, limit: PAGE })
-    this.#behind = await this.#cluster.isBehind()
-    if (this.#behind) return
+    if (this.#cluster.isBehind()) return
     await store.markDeleting({ before: now - settings.garbageGraceMs, limit: PAGE })
     await store.condemnOrphans({ before: now - settings.orphanGraceMs, limit: PAGE })
     for (const replica of await store.listReplacedCorruptReplicas({ limit: PAGE })) await store.trimReplica(replica)

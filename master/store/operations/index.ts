@@ -9,6 +9,7 @@ import {
   listDeletions,
   listReplacedCorruptReplicas,
   markDeleting,
+  stillDeleting,
   trimReplica,
 } from './garbage.js'
 import { chunkHealth, deferRepairs, listUnhealthy, sweepServers, wakeRepairs } from './health.js'
@@ -18,7 +19,18 @@ import { findManifestChunk, listManifestChunks } from './manifests.js'
 import { copyFile, deleteFile, purgeTrash, renameFile, statFile, undeleteFile } from './names.js'
 import { addReplica, applyChanges, applyShardReport, getChunk, shardChunkIds } from './replicas.js'
 import { listServers, recordBeats, registerServer, setServerStates } from './servers.js'
-import { ensureCluster, ensureKeys, findToken, hasTokens, putToken, readPosition, spaceUse } from './system.js'
+import {
+  acceptMetadata,
+  deletionsHeld,
+  ensureCluster,
+  ensureKeys,
+  findToken,
+  hasTokens,
+  holdDeletions,
+  putToken,
+  readPosition,
+  spaceUse,
+} from './system.js'
 import { allocateChunks, listUploadChunks, reportChunks } from './upload-chunks.js'
 import { abortUpload, expireUploads, getUpload, keepUpload, listUploads, openUpload } from './uploads.js'
 import type { Operation } from '../engine/statement.js'
@@ -33,6 +45,8 @@ const plain =
 export const writes = {
   ensureCluster: (ctx: OperationContext, _args: Record<string, never>) => ensureCluster(ctx),
   ensureKeys,
+  holdDeletions,
+  acceptMetadata: plain(acceptMetadata),
   putToken,
   putBucket,
   deleteBucket,
@@ -71,6 +85,8 @@ export const writes = {
 /** Operations that only read. They see every write that has been answered. */
 export const reads = {
   readPosition: plain(readPosition),
+  deletionsHeld: plain(deletionsHeld),
+  stillDeleting,
   findToken,
   hasTokens: plain(hasTokens),
   getBucket,

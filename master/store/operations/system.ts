@@ -43,6 +43,36 @@ export function* readPosition(): Operation<MetadataPosition> {
   return { epoch: row?.metadata_epoch ?? 0, position: row?.position ?? 0 }
 }
 
+const HELD = 'deletions-held'
+const findSetting = statement((db, p: { name: string }) => db.selectFrom('settings').selectAll().where('name', '=', p.name))
+const putSetting = statement((db, p: { name: string; value: string }) =>
+  db
+    .insertInto('settings')
+    .values({ name: p.name, value: p.value })
+    .onConflict((conflict) => conflict.column('name').doNothing()),
+)
+const dropSetting = statement((db, p: { name: string }) => db.deleteFrom('settings').where('name', '=', p.name))
+const setEpoch = statement((db, p: { epoch: number }) => db.updateTable('meta').set({ metadata_epoch: p.epoch }))
+
+/** Whether chunkservers have seen later metadata than this, and no operator has decided since. */
+export function* deletionsHeld(): Operation<boolean> {
+  return (yield* one(findSetting, { name: HELD })) !== undefined
+}
+
+/** @param args the epoch that was seen */
+export function* holdDeletions(_ctx: OperationContext, args: { epoch: number }): Operation<void> {
+  yield* run(putSetting, { name: HELD, value: String(args.epoch) })
+}
+
+/** From here on this database is the one to go by: its epoch rises above all that chunkservers can have seen. */
+export function* acceptMetadata(): Operation<void> {
+  const held = yield* one(findSetting, { name: HELD })
+  if (!held) return
+  yield* run(dropSetting, { name: HELD })
+  const { epoch } = yield* readPosition()
+  yield* run(setEpoch, { epoch: Math.max(epoch, Number(held.value)) + 1 })
+}
+
 export interface StoredKey {
   readonly keyId: string
   readonly secret: string
