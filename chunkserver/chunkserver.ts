@@ -148,10 +148,12 @@ export class Chunkserver implements AsyncDisposable {
   }
 
   async #delete(command: Extract<Command, { kind: 'delete' }>): Promise<void> {
+    // A copy that comes while the list is worked off is a new one, and wanted.
+    const asOfSequence = this.store.sequence
     for (const chunkId of command.chunkIds) {
       // Looked at again for each: a long list may outlive its command.
       if (command.expiresMs < this.#link.masterNowMs()) break
-      await this.store.remove(chunkId)
+      if ((this.store.find(chunkId)?.sequence ?? 0) <= asOfSequence) await this.store.remove(chunkId)
     }
     this.#link.poke()
   }

@@ -48,18 +48,21 @@ export async function withClient<T>(
   }
 }
 
-/** A signal that the first Ctrl-C aborts; the second one ends the process at once. */
+/** A signal that the first Ctrl-C aborts, and the end of whoever reads stdout; the second Ctrl-C ends the process at once. */
 function interruptible(): { readonly signal: AbortSignal; dispose(): void } {
   const controller = new AbortController()
   const onSignal = (): void => {
     if (controller.signal.aborted) process.exit(1)
     controller.abort(new CairnError('ABORTED', 'Interrupted. Run the same command again to go on where it stopped.'))
   }
+  const onOutputClosed = (): void => controller.abort(new CairnError('ABORTED', 'Whoever read stdout has stopped.'))
+  process.stdout.on('error', onOutputClosed)
   process.on('SIGINT', onSignal)
   process.on('SIGTERM', onSignal)
   return {
     signal: controller.signal,
     dispose: () => {
+      process.stdout.off('error', onOutputClosed)
       process.off('SIGINT', onSignal)
       process.off('SIGTERM', onSignal)
     },

@@ -39,6 +39,9 @@ function everyCommand(command: Command): Command[] {
 
 const wantsJson = process.argv.includes('--json')
 
+// Whoever reads our output may leave, as `| head -1` does. A server must outlive that; a command stops by itself, see context.ts.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
+
 try {
   await createProgram().parseAsync()
 } catch (error) {

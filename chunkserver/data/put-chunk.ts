@@ -45,7 +45,7 @@ export async function putChunk(
   const membership = context.members.membership()
   const capability = checkCapability(context, membership, request, chunkId)
   context.members.checkFence()
-  const place = Math.min(REPLICAS_MAX, Number(request.headers[HOP_HEADER] ?? 0) || 0)
+  const place = Math.max(0, Math.min(REPLICAS_MAX, Math.trunc(Number(request.headers[HOP_HEADER] ?? 0)) || 0))
   const admitted = await context.admission.withSignsOfLife(request, () => context.admission.admitWrite(place, request.signal))
   try {
     const reception = await Reception.open(context, membership, capability, request, place, admitted)

@@ -42,7 +42,7 @@ export async function openIdentity(disk: Disk, directory: string, random: Random
 }
 
 /** All directories that chunks can go to, made and durable beforehand: publishing a chunk then syncs just one of them. */
-async function makeLayout(disk: Disk, directory: string): Promise<void> {
+export async function makeLayout(disk: Disk, directory: string): Promise<void> {
   const chunks = path.join(directory, 'chunks')
   for (const part of [chunks, path.join(directory, 'tmp'), path.join(directory, 'quarantine')]) await disk.makeDirectory(part)
   const present = new Set((await disk.list(chunks)).map((entry) => entry.name))
@@ -55,6 +55,11 @@ async function makeLayout(disk: Disk, directory: string): Promise<void> {
     await disk.syncDirectory(directory)
     await disk.syncDirectory(path.dirname(directory))
   }
+}
+
+/** Whether the directory still is the one that was opened: not removed, not an empty place where a disk was mounted. */
+export async function isStillThere(disk: Disk, directory: string): Promise<boolean> {
+  return (await disk.stat(path.join(directory, IDENTITY_FILE))) !== undefined
 }
 
 function parseJson(text: string): unknown {

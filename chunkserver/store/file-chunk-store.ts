@@ -2,7 +2,8 @@
  * Chunks as files on one or more disks, one file each.
  *
  * Invariants: a chunk is in the index only once its file is synced under its final name; a bad copy stays where it is,
- * readable leaf by leaf, until it is removed or replaced, and then goes to quarantine; nothing is ever overwritten in place.
+ * readable leaf by leaf, until it is removed or replaced, and then goes to quarantine (a file beside it says over restarts
+ * that it is bad); nothing is ever overwritten in place.
  */
 import path from 'node:path'
 import { BlockPool } from '../../common/bytes/block-pool.js'
@@ -20,11 +21,19 @@ import type { Random } from '../../common/random/random.js'
 import { KiB, SECOND_MS } from '../../common/units.js'
 import { ChunkDisk, diskFull } from './chunk-disk.js'
 import { ChunkFileReader, readFooter } from './chunk-file-reader.js'
-import { ChunkFileWriter, ComparingWriter } from './chunk-file-writer.js'
+import { ChunkFileWriter, ComparingWriter, type WriterHooks } from './chunk-file-writer.js'
 import { chunkFileBytes } from './chunk-file.js'
 import { ChunkIndex, type IndexEntry } from './chunk-index.js'
 import type { ChunkReader, ChunkStore, ChunkWriter, NewChunk, StoredChunk, VerifyOutcome } from './chunk-store.js'
-import { commonIdentity, openIdentity, saveIdentity, type DiskIdentity, type ServerIdentity } from './disk-identity.js'
+import {
+  commonIdentity,
+  isStillThere,
+  makeLayout,
+  openIdentity,
+  saveIdentity,
+  type DiskIdentity,
+  type ServerIdentity,
+} from './disk-identity.js'
 import { scanDisk } from './startup-scan.js'
 
 export interface FileChunkStoreOptions {
@@ -143,13 +152,27 @@ export class FileChunkStore implements ChunkStore {
     const reservation = disk.reserve(chunkFileBytes(chunk.lengthBytes))
     try {
       const name = `${chunk.chunkId}.${(this.#names += 1)}`
-      return await ChunkFileWriter.open(disk, chunk, name, this.#footers, {
+      const hooks: WriterHooks = {
         publish: (temporary, root) => this.#publishing.run(chunk.chunkId, () => this.#publish(disk, chunk, temporary, root)),
         ended: () => reservation.release(),
-      })
+      }
+      return await this.#inLayout(disk, () => ChunkFileWriter.open(disk, chunk, name, this.#footers, hooks))
     } catch (error) {
       reservation.release()
       throw error
+    }
+  }
+
+  /** Someone may remove directories under our feet: they are made anew. When the whole place is gone, so is the disk. */
+  async #inLayout<T>(disk: ChunkDisk, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error
+      if (!(await disk.io('read', () => isStillThere(disk.disk, disk.directory)))) throw disk.fail(error)
+      this.#options.log.error({ directory: disk.directory, error }, 'directories have vanished and are made anew')
+      await disk.io('write', () => makeLayout(disk.disk, disk.directory))
+      return work()
     }
   }
 
@@ -186,7 +209,7 @@ export class FileChunkStore implements ChunkStore {
     }
     if (existing) await this.#toQuarantine(existing)
     const target = disk.chunkPath(chunkId)
-    await disk.io('write', () => disk.disk.rename(temporary, target))
+    await this.#inLayout(disk, () => disk.io('write', () => disk.disk.rename(temporary, target)))
     await disk.syncDirectory(path.dirname(target))
     this.#account(disk, lengthBytes, 1)
     return this.#index.add({ chunkId, disk, lengthBytes, root })
@@ -290,11 +313,15 @@ export class FileChunkStore implements ChunkStore {
     }
   }
 
-  async remove(chunkId: ChunkId): Promise<void> {
-    const entry = this.#index.get(chunkId)
-    if (entry) await this.#toQuarantine(entry)
-    if (entry?.state === 'good') this.#account(entry.disk, entry.lengthBytes, -1)
-    this.#index.remove(chunkId)
+  remove(chunkId: ChunkId): Promise<void> {
+    // Not while it is being published: a receipt would be given for a copy on its way out.
+    return this.#publishing.run(chunkId, async () => {
+      const entry = this.#index.get(chunkId)
+      if (entry) await this.#toQuarantine(entry)
+      // Meanwhile it may have been found bad, and then is not counted any more.
+      if (this.#index.get(chunkId)?.state === 'good') this.#account((entry as Entry).disk, (entry as Entry).lengthBytes, -1)
+      this.#index.remove(chunkId)
+    })
   }
 
   /** Moves the file out of the way, its name saying since when and why. */

@@ -169,7 +169,10 @@ async function transfer(client: CairnClient, name: 'mv' | 'cp', from: string, to
     )
   } catch (error) {
     if (!isCairnError(error, 'ALREADY_EXISTS')) throw error
-    throw new CairnError('ALREADY_EXISTS', `${error.message.split('.')[0]}. Use --force to replace it.`, { cause: error })
+    throw new CairnError('ALREADY_EXISTS', `${error.message.split('.')[0]}. Use --force to replace it.`, {
+      cause: error,
+      ...(error.requestId === undefined ? {} : { requestId: error.requestId }),
+    })
   }
 }
 

@@ -88,6 +88,8 @@ async function put(local: string, target: string, flags: TransferFlags): Promise
       print(flags, result, () => describe('put', result))
     } finally {
       display.stop()
+      // Whoever writes to it may be silent for ever; it must not keep us running.
+      if (local === '-') process.stdin.destroy()
     }
   })
 }

@@ -51,6 +51,7 @@ export class StreamSource implements UploadSource {
   #seat: Permit | undefined
   #rest: Uint8Array = new Uint8Array(0)
   #ended = false
+  #pulling = false
   #open = true
 
   constructor(options: StreamSourceOptions) {

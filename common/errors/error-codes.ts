@@ -217,7 +217,7 @@ export const ERROR_CODES = define({
   // Chunks.
   CHUNK_NOT_FOUND: {
     httpStatus: 404,
-    exitCode: 5,
+    exitCode: 3,
     action: 'other-replica',
     meaning: 'This chunkserver does not hold the chunk. Another replica may.',
   },

@@ -5,6 +5,9 @@ import type { Logger } from './logger.js'
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
 export function createPinoLogger(options: { readonly level: LogLevel; readonly role: string }): Logger {
+  const stderr = destination({ fd: 2, sync: true })
+  // A log that cannot be written (its disk is full, its reader gone) must not end the server that writes it.
+  stderr.on('error', () => undefined)
   return pino(
     {
       level: options.level,
@@ -13,6 +16,6 @@ export function createPinoLogger(options: { readonly level: LogLevel; readonly r
       formatters: { level: (label) => ({ level: label }) },
       serializers: { error: stdSerializers.err },
     },
-    destination({ fd: 2, sync: true }),
+    stderr,
   )
 }

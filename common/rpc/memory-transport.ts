@@ -117,6 +117,8 @@ class MemoryExchange implements Exchange {
   readonly #gone = new AbortController()
   #stall: Timer | undefined
   #writing = 0
+  /** Whether the request has reached the other side. */
+  #arrived = false
   #unsent: number
   #failure: Error | undefined
 
@@ -183,7 +185,7 @@ class MemoryExchange implements Exchange {
   #expectProgress(): void {
     this.#stall?.cancel()
     if (this.#failure) return
-    const theirTurn = this.#writing > 0 || this.#unsent === 0 || this.#request.expectContinue === true
+    const theirTurn = !this.#arrived || this.#writing > 0 || this.#unsent === 0 || this.#request.expectContinue === true
     if (!theirTurn) return
     const ms = this.#request.stallTimeoutMs
     this.#stall = this.#network.clock.setTimer(ms, () =>
@@ -192,6 +194,8 @@ class MemoryExchange implements Exchange {
   }
 
   async #serve(service: Service): Promise<void> {
+    this.#arrived = true
+    this.#expectProgress()
     if (!this.#request.expectContinue || this.#request.contentLength === 0) this.#ready.resolve()
     if (this.#request.contentLength === 0) this.#upload.end()
     const response = await service.handler(this.#incoming()).catch(errorResponse)

@@ -138,17 +138,7 @@ export function masterRoutes(master: Master): Route[] {
 
     registerServer: async ({ body }) => cluster.register(body),
     heartbeat: async ({ params, body }) => cluster.heartbeat(params.serverId, body),
-    reportShard: async ({ params, body }) => {
-      const view = knownServer(params.serverId)
-      if (view.record.incarnation !== body.incarnation)
-        throw new CairnError('SERVER_UNREGISTERED', `Server ${params.serverId} must register again.`)
-      return store.applyShardReport({
-        serverNo: view.record.serverNo,
-        shard: body.shard,
-        asOfSequence: body.asOfSequence,
-        copies: body.copies,
-      })
-    },
+    reportShard: async ({ params, body }) => cluster.reportShard(params.serverId, body),
 
     listServers: async ({ query }) => {
       const all = cluster.views
@@ -186,7 +176,7 @@ export function masterRoutes(master: Master): Route[] {
       const seen = cluster.latestSeen()
       return { own: await store.readPosition({}), seen, deletionsHeldSinceMs: await store.deletionsHeldSince({}) }
     },
-    acceptMetadata: async () => store.acceptMetadata({ seenEpoch: cluster.latestSeen().epoch }),
+    acceptMetadata: async () => cluster.acceptMetadata(),
 
     createJob: async ({ body }, request) => {
       const to = body.kind === 'delete-prefix' ? null : parseListPrefix(body.to)

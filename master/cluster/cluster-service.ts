@@ -23,6 +23,7 @@ import {
 } from '../../common/protocol/cluster.js'
 import type { MasterContext } from '../context.js'
 import type { BeatRecord, ServerRecord } from '../store/operations/servers.js'
+import type { ShardReport } from '../store/operations/replicas.js'
 import { stateAfterSilence } from './liveness.js'
 import { ServerViews, type ServerView } from './server-view.js'
 
@@ -33,8 +34,11 @@ export interface ClusterEvents {
   readonly onResults: (server: ServerView, results: readonly TaskResult[]) => Promise<void>
 }
 
-/** Commands that may wait for one server's next heartbeat. What finds no room is sent again by whoever wants it done. */
-const COMMANDS_MAX = 2_000
+/** Commands waiting for one server's next heartbeat. Beyond this further ones are dropped: whoever sends them sends again. */
+const COMMANDS_MAX = 4_000
+
+type ShardReportBody = Omit<ShardReport, 'serverNo'> & { readonly incarnation: number }
+
 const ABSENT_LOAD = { writes: 0, reads: 0 }
 
 export class ClusterService {
@@ -44,6 +48,12 @@ export class ClusterService {
   readonly #outbox = new Map<number, Command[]>()
   readonly #beats = new Map<number, BeatRecord>()
   readonly #liveness: Periodic
+  /** The last change that each server's heartbeats have told of, noted before it is applied. */
+  readonly #toldSequence = new Map<number, number>()
+  /** Some chunkserver has seen later metadata than this database had: noted in it, until an operator decides. */
+  #deletionsHeld = false
+  /** When liveness was last looked at. */
+  #checkedMs = Infinity
   readonly #beatWriter: Periodic
 
   constructor(context: MasterContext, events: ClusterEvents) {
@@ -66,6 +76,7 @@ export class ClusterService {
 
   /** Loads the servers that the metadata knows. Each gets the full time to be heard before silence counts. */
   async start(): Promise<void> {
+    this.#deletionsHeld = (await this.#context.store.deletionsHeldSince({})) !== null
     for (const record of await this.#context.store.listServers({})) {
       this.views.set({
         record,
@@ -102,7 +113,7 @@ export class ClusterService {
       )
     }
     this.#refuseCopiedId(body)
-    await this.#compareSeen(body.seen)
+    await this.#compareSeen(body.seen, await store.readPosition({}))
     const record = await store.registerServer({
       serverId: body.serverId,
       freshId: newId<ServerId>(random),
@@ -178,27 +189,25 @@ export class ClusterService {
     })
     if (view.state === 'suspect') await this.#setStates([{ view, state: 'serving' }])
     const current = this.views.byNo(serverNo) ?? view
-    this.#beats.set(serverNo, { serverNo, state: current.state, atMs: store.now(), disks: body.disks, seen: body.seen })
-    if (body.changes.length > 0) await store.applyChanges({ serverNo, changes: body.changes })
+    this.#beats.set(serverNo, { serverNo, atMs: store.now(), disks: body.disks, seen: body.seen })
+    const last = body.changes.at(-1)
+    if (last) {
+      this.#toldSequence.set(serverNo, last.sequence)
+      await store.applyChanges({ serverNo, changes: body.changes })
+    }
     if (body.results.length > 0) await this.#events.onResults(current, body.results)
     const shards = await this.#differingShards(serverNo, body.digests)
     if (shards.length > 0) this.send(serverNo, { kind: 'report', shards })
-    const commands = this.#outbox.get(serverNo) ?? []
-    this.#outbox.delete(serverNo)
+    const metadata = await store.readPosition({})
+    await this.#compareSeen(body.seen, metadata)
+    const commands = await this.#takeCommands(serverNo)
     return {
       masterTimeMs: store.now(),
-      metadata: await this.#compareSeen(body.seen),
+      metadata,
       settings: this.#settings(),
       capabilityKeys: [...this.#context.capabilityKeys],
       commands,
     }
-  }
-
-  /** A chunkserver that has seen later metadata than ours: this database is old or empty, and must delete nothing. */
-  async #compareSeen(seen: MetadataPosition): Promise<MetadataPosition> {
-    const own = await this.#context.store.readPosition({})
-    if (isLater(seen, own)) await this.#context.store.holdDeletions({})
-    return own
   }
 
   /** Queues a command for the server's next heartbeat. It may be lost: whoever sends it finds out and sends it again. */
@@ -207,6 +216,35 @@ export class ClusterService {
     if (queue.length >= COMMANDS_MAX) return
     queue.push(command)
     this.#outbox.set(serverNo, queue)
+  }
+
+  async #takeCommands(serverNo: number): Promise<Command[]> {
+    const queue = this.#outbox.get(serverNo) ?? []
+    this.#outbox.delete(serverNo)
+    const commands: Command[] = []
+    for (const command of queue) {
+      if (command.kind !== 'delete') commands.push(command)
+      else if (!this.#deletionsHeld) {
+        // What has gone since the command was queued may be back by now, as a new copy that is wanted.
+        const chunkIds = await this.#context.store.stillDeleting({ serverNo, chunkIds: command.chunkIds })
+        if (chunkIds.length > 0) commands.push({ ...command, chunkIds })
+      }
+    }
+    return commands
+  }
+
+  /** A list of copies; an older one than what heartbeats have told since says nothing, and is asked for again. */
+  async reportShard(serverId: ServerId, body: ShardReportBody): Promise<{ added: number; removed: number }> {
+    const view = this.views.byId(serverId)
+    if (view?.record.incarnation !== body.incarnation)
+      throw new CairnError('SERVER_UNREGISTERED', `Server ${serverId} must register again.`)
+    const { serverNo } = view.record
+    const { shard, asOfSequence, copies } = body
+    if (asOfSequence < (this.#toldSequence.get(serverNo) ?? 0)) {
+      this.send(serverNo, { kind: 'report', shards: [shard] })
+      return { added: 0, removed: 0 }
+    }
+    return this.#context.store.applyShardReport({ serverNo, shard, asOfSequence, copies })
   }
 
   /** The server's record by id, for checking receipts. */
@@ -222,6 +260,28 @@ export class ClusterService {
     })
   }
 
+  /**
+   * True once some chunkserver had seen later metadata than ours: this database is an old one, and must delete nothing.
+   * Its position soon is the higher one, but by other changes than those that are missing here.
+   */
+  isBehind(): boolean {
+    return this.#deletionsHeld
+  }
+
+  /** The operator has decided that this metadata is what counts. @returns its new position, above all that was seen */
+  async acceptMetadata(): Promise<MetadataPosition> {
+    const accepted = await this.#context.store.acceptMetadata({ seenEpoch: this.latestSeen().epoch })
+    this.#deletionsHeld = false
+    return accepted
+  }
+
+  async #compareSeen(seen: MetadataPosition, own: MetadataPosition): Promise<void> {
+    if (this.#deletionsHeld || !isLater(seen, own)) return
+    this.#deletionsHeld = true
+    this.#context.log.error({ seen, own }, 'a chunkserver has seen later metadata than this master has: nothing is deleted')
+    await this.#context.store.holdDeletions({})
+  }
+
   async #differingShards(serverNo: number, digests: readonly ShardDigest[]): Promise<number[]> {
     const differing: number[] = []
     for (const digest of digests) {
@@ -234,6 +294,11 @@ export class ClusterService {
 
   async #checkLiveness(): Promise<void> {
     const nowMs = this.#context.clock.monotonic()
+    const { suspectAfterMs } = this.#context.settings
+    // When this process itself stood still (stopped, swapped out), heartbeats wait in its sockets: silence counts from now.
+    if (nowMs - this.#checkedMs >= suspectAfterMs)
+      for (const { record } of this.views.all()) this.views.update(record.serverNo, { lastBeatMs: nowMs })
+    this.#checkedMs = nowMs
     const changes = this.views
       .all()
       .map((view) => ({

@@ -19,7 +19,6 @@ export class Collector {
   readonly #context: MasterContext
   readonly #cluster: ClusterService
   readonly #rounds: Periodic
-  #held = false
 
   constructor(context: MasterContext, cluster: ClusterService) {
     this.#context = context
@@ -42,7 +41,7 @@ export class Collector {
 
   /** Why nothing is deleted, in words; null when deletions go on. */
   brake(): string | null {
-    return this.#held
+    return this.#cluster.isBehind()
       ? 'chunkservers have seen later metadata than this master has (was an old database put back?): nothing is deleted until an operator decides with `cairn metadata accept`'
       : null
   }
@@ -58,8 +57,7 @@ export class Collector {
     while (more() && (await store.expireUploads({ limit: 50 })) === 50);
     while (more() && (await store.collectManifests({ before: now - settings.garbageGraceMs, limit: PAGE })));
     await store.condemnAllocations({ before: now - ALLOCATION_KEPT_MS, limit: PAGE })
-    this.#held = (await store.deletionsHeldSince({})) !== null
-    if (this.#held) return
+    if (this.#cluster.isBehind()) return
     await store.markDeleting({ before: now - settings.garbageGraceMs, limit: PAGE })
     await store.condemnOrphans({ before: now - settings.orphanGraceMs, limit: PAGE })
     for (const replica of await store.listReplacedCorruptReplicas({ limit: PAGE })) await store.trimReplica(replica)

@@ -22,6 +22,7 @@ export interface ResponseHead {
   readonly keepAlive: boolean
 }
 
+const CONTROL = /[\r\n\0]/
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const REASONS: Readonly<Record<number, string>> = {
   100: 'Continue',
@@ -42,6 +43,8 @@ function splitHead(bytes: Uint8Array): { startLine: string; headers: Headers } {
     const name = line.slice(0, Math.max(0, colon)).toLowerCase()
     if (!TOKEN.test(name)) throw malformed('a header name is invalid')
     const value = line.slice(colon + 1).trim()
+    // A bare line feed is a line's end to some (RFC 9112, 2.2), so what follows it could pass for a header of its own.
+    if (CONTROL.test(value)) throw malformed('a header value holds a control character')
     if (name === 'content-length' && headers[name] !== undefined && headers[name] !== value)
       throw malformed('two different content lengths')
     headers[name] = headers[name] === undefined || name === 'content-length' ? value : `${headers[name]}, ${value}`
@@ -77,8 +80,6 @@ export function parseResponseHead(bytes: Uint8Array): ResponseHead {
   const [, version = '', status = ''] = match
   return { status: Number(status), headers, contentLength: bodyLength(headers), keepAlive: keepsAlive(version, headers) }
 }
-
-const CONTROL = /[\r\n\0]/
 
 function formatHeaders(headers: Headers): string {
   let out = ''

@@ -135,11 +135,17 @@ class Connection {
   async #send(response: OutgoingResponse, keepAlive: boolean, method: string): Promise<void> {
     const { body } = response
     const contentLength = isStreamingBody(body) ? body.contentLength : (body?.length ?? 0)
-    const head = formatResponseHead(response.status, {
-      ...response.headers,
-      'content-length': String(contentLength),
-      ...(keepAlive ? {} : { connection: 'close' }),
-    })
+    let head: Buffer
+    try {
+      head = formatResponseHead(response.status, {
+        ...response.headers,
+        'content-length': String(contentLength),
+        ...(keepAlive ? {} : { connection: 'close' }),
+      })
+    } catch (error) {
+      if (isStreamingBody(body)) await body.discard()
+      throw error
+    }
     if (method === 'HEAD' && isStreamingBody(body)) await body.discard()
     if (method === 'HEAD' || body === undefined) return this.#stream.write(head)
     if (!isStreamingBody(body)) return this.#stream.write(Buffer.concat([head, body]))

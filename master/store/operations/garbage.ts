@@ -176,6 +176,19 @@ export function* listDeletions(ctx: OperationContext, args: { limitPerServer: nu
   return out
 }
 
+/** Of these copies of a server, the ones that are to be deleted still. */
+export function* stillDeleting(
+  _ctx: OperationContext,
+  args: { serverNo: number; chunkIds: readonly ChunkId[] },
+): Operation<ChunkId[]> {
+  const out: ChunkId[] = []
+  for (const chunkId of args.chunkIds) {
+    const row = yield* one(findReplica, { server: args.serverNo, chunk: toBytes(chunkId) })
+    if (row?.state === ReplicaState.deleting) out.push(chunkId)
+  }
+  return out
+}
+
 /** Copies of chunks that the metadata does not know, once they have been seen for long enough, are deleted too. */
 export function* condemnOrphans(ctx: OperationContext, args: { before: number; limit: number }): Operation<number> {
   let condemned = 0

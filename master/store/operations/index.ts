@@ -9,6 +9,7 @@ import {
   listDeletions,
   listReplacedCorruptReplicas,
   markDeleting,
+  stillDeleting,
   trimReplica,
 } from './garbage.js'
 import { chunkHealth, deferRepairs, listUnhealthy, sweepServers, wakeRepairs } from './health.js'
@@ -86,6 +87,7 @@ export const writes = {
 export const reads = {
   readPosition: plain(readPosition),
   deletionsHeldSince: plain(deletionsHeldSince),
+  stillDeleting,
   findToken,
   hasTokens: plain(hasTokens),
   getBucket,

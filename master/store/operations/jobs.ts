@@ -136,13 +136,17 @@ export function* stepJobs(ctx: OperationContext, args: { limit: number; bucketDe
   return true
 }
 
-/** @returns false when the file was left as it was, because something stands at its target or its new path would be invalid */
+/**
+ * @returns false when the file was left as it was: something stands at its target, its new path would be invalid, or
+ *   would lie where this job would meet it again
+ */
 function* stepFile(ctx: OperationContext, job: JobTable, row: FileColumns, bucketDefaults: BucketPolicy): Operation<boolean> {
   if (job.kind === 'delete-prefix') {
     yield* removeRow(ctx, row, job.flag === 1)
     return true
   }
   const to = (job.to_prefix ?? '') + row.path.slice(job.from_prefix.length)
+  if (to.startsWith(job.from_prefix)) return false
   const step = { from: row.path, to, precondition: { kind: job.flag === 1 ? 'none' : 'absent' } as const, bucketDefaults }
   try {
     yield* job.kind === 'rename-prefix' ? renameOne(ctx, step) : copyOne(ctx, step)

@@ -9,6 +9,9 @@ import type { OperationContext } from './context.js'
 import { startSweep, wakeRepairs } from './health.js'
 
 const findById = statement((db, p: { id: Uint8Array }) => db.selectFrom('servers').selectAll().where('server_id', '=', p.id))
+const stateOf = statement((db, p: { server: number }) =>
+  db.selectFrom('servers').select('state').where('server_no', '=', p.server),
+)
 const allServers = statement((db, _p: object) => db.selectFrom('servers').selectAll().orderBy('server_no'))
 const highestServer = statement((db, _p: object) =>
   db.selectFrom('servers').select((eb) => eb.fn.max<number | null>('server_no').as('highest')),
@@ -193,11 +196,13 @@ function* join(ctx: OperationContext, args: RegisterServerArgs): Operation<Serve
 
 function* comeBack(ctx: OperationContext, before: ServerTable, args: RegisterServerArgs): Operation<ServerTable> {
   const stays = before.state === 'draining' || before.state === 'decommissioned'
+  // The same process that registers again, after a lost answer or a restart of the master, is the same incarnation; not
+  // so once it was declared dead: what was promised to it before, or ordered from it, is void.
+  const sameLife = before.instance_id === args.instanceId && before.state !== 'dead'
   const row: ServerTable = {
     ...before,
     instance_id: args.instanceId,
-    // The same process that registers again, after a lost answer or a restart of the master, is the same incarnation.
-    incarnation: before.instance_id === args.instanceId ? before.incarnation : before.incarnation + 1,
+    incarnation: sameLife ? before.incarnation : before.incarnation + 1,
     url: args.url,
     zone: args.zone,
     rack: args.rack,
@@ -272,7 +277,6 @@ export function* setServerStates(
 
 export interface BeatRecord {
   readonly serverNo: number
-  readonly state: ServerState
   readonly atMs: number
   readonly disks: readonly DiskReport[]
   readonly seen: MetadataPosition
@@ -291,6 +295,9 @@ export function* recordBeats(_ctx: OperationContext, args: { beats: readonly Bea
       epoch: beat.seen.epoch,
       position: beat.seen.position,
     })
-    if (yield* syncDisks({ server_no: beat.serverNo, state: beat.state }, beat.disks)) yield* startSweep(beat.serverNo)
+    // What the server is by now: it may have been declared dead since it sent this.
+    const server = yield* one(stateOf, { server: beat.serverNo })
+    if (server && (yield* syncDisks({ server_no: beat.serverNo, state: server.state }, beat.disks)))
+      yield* startSweep(beat.serverNo)
   }
 }

@@ -1,0 +1,72 @@
+/** What a chunk store makes of restarts, and of directories that are removed under its feet. */
+import { expect, test } from '@jest/globals'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { FileChunkStore } from '../../chunkserver/store/file-chunk-store.js'
+import { xxh64 } from '../../common/checksum/xxh64.js'
+import { SystemClock } from '../../common/clock/system-clock.js'
+import { MemoryDisk } from '../../common/disk/memory-disk.js'
+import { NodeDisk } from '../../common/disk/node-disk.js'
+import { silentLogger } from '../../common/observe/logger.js'
+import { SystemRandom } from '../../common/random/system-random.js'
+import { MiB } from '../../common/units.js'
+import { dataOf, newChunk, put, read } from './chunk-store.suite.js'
+
+const common = { clock: new SystemClock(), random: new SystemRandom(), log: silentLogger }
+const noPace = async (): Promise<void> => undefined
+
+test('a copy that was found bad does not count after a restart, and counts again once it is replaced', async () => {
+  const disk = new MemoryDisk()
+  const open = async (): Promise<FileChunkStore> => {
+    const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'] })
+    store.startSequence(1000)
+    return store
+  }
+  let store = await open()
+  const chunk = newChunk(2 * MiB)
+  const data = dataOf(2 * MiB)
+  await put(store, chunk, data)
+  disk.corrupt(store.locate(chunk.chunkId)?.file ?? '', (content) => (content[5] = (content[5] ?? 0) ^ 1))
+  expect(await store.verify(chunk.chunkId, noPace)).toBe('corrupt')
+  // Marked right after the finding.
+  for (let turn = 0; turn < 50; turn += 1) await new Promise<void>((resolve) => setImmediate(resolve))
+  await store.close()
+  disk.crash()
+
+  store = await open()
+  expect(store.find(chunk.chunkId)).toBeUndefined()
+  expect(store.pendingChanges(10)).toMatchObject([{ kind: 'corrupt', chunkId: chunk.chunkId }])
+  await put(store, chunk, data)
+  await store.close()
+
+  store = await open()
+  expect(store.find(chunk.chunkId)).toBeDefined()
+  expect(xxh64(await read(store, chunk.chunkId))).toBe(xxh64(data))
+  await store.remove(chunk.chunkId)
+  await store.close()
+  store = await open()
+  expect(store.find(chunk.chunkId)).toBeUndefined()
+  expect(store.pendingChanges(10)).toEqual([])
+  await store.close()
+})
+
+test('chunks are taken again after their directories were removed, but not into a place that is gone altogether', async () => {
+  const directory = mkdtempSync(path.join(tmpdir(), 'cairn-layout-'))
+  try {
+    await using store = await FileChunkStore.open({ ...common, disk: new NodeDisk(), directories: [directory] })
+    store.startSequence(1000)
+    const data = dataOf(MiB)
+    for (const part of ['chunks', 'tmp']) {
+      rmSync(path.join(directory, part), { recursive: true })
+      const chunk = newChunk(MiB)
+      await put(store, chunk, data)
+      expect(xxh64(await read(store, chunk.chunkId))).toBe(xxh64(data))
+    }
+    rmSync(directory, { recursive: true })
+    await expect(put(store, newChunk(MiB), data)).rejects.toMatchObject({ code: 'DISK_FAILED' })
+    expect(store.disks()).toMatchObject([{ state: 'failed' }])
+  } finally {
+    rmSync(directory, { recursive: true, force: true })
+  }
+})
