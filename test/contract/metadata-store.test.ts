@@ -4,7 +4,14 @@ import path from 'node:path'
 import { VirtualClock } from '../../common/clock/virtual-clock.js'
 import { SeededRandom } from '../../common/random/seeded-random.js'
 import { openMemoryStore, openSqliteStore } from '../../master/store/sqlite-store.js'
-import { metadataStoreSuite } from './metadata-store.suite.js'
+import type { StoreUnderTest } from './metadata-store-fixture.js'
+import { metadataChunksSuite } from './metadata-chunks.suite.js'
+import { metadataFilesSuite } from './metadata-store.suite.js'
+
+function metadataStoreSuite(name: string, open: () => Promise<StoreUnderTest>): void {
+  metadataFilesSuite(name, open)
+  metadataChunksSuite(name, open)
+}
 
 metadataStoreSuite('SQLite in memory, inline', async () => {
   const store = await openMemoryStore(new VirtualClock(), new SeededRandom(1))

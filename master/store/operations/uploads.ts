@@ -19,6 +19,10 @@ import { findName } from './names.js'
 export const UPLOAD_ACTIVE_MS = 30 * SECOND_MS
 /** Idle sessions are dropped after this. */
 export const UPLOAD_KEPT_MS = 7 * DAY_MS
+/** A session of a stream has no fingerprint and nobody can take it up: idle, its writer is gone. */
+const STREAM_UPLOAD_KEPT_MS = 1 * DAY_MS
+
+const keptMs = (fingerprint: string | null): number => (fingerprint === null ? STREAM_UPLOAD_KEPT_MS : UPLOAD_KEPT_MS)
 
 const find = statement((db, p: { id: Uint8Array }) => db.selectFrom('uploads').selectAll().where('upload_id', '=', p.id))
 const openOnPath = statement((db, p: { path: string; fingerprint: string }) =>
@@ -81,12 +85,14 @@ const page = statement((db, p: { after: Uint8Array; limit: number }) =>
     .orderBy('upload_id')
     .limit(p.limit),
 )
-const idle = statement((db, p: { before: number; limit: number }) =>
+const idle = statement((db, p: { before: number; streamsBefore: number; limit: number }) =>
   db
     .selectFrom('uploads')
     .selectAll()
     .where('state', '=', sql.lit(UploadState.open))
-    .where('active_ms', '<', p.before)
+    .where((eb) =>
+      eb.or([eb('active_ms', '<', p.before), eb.and([eb('fingerprint', 'is', null), eb('active_ms', '<', p.streamsBefore)])]),
+    )
     .limit(p.limit),
 )
 const forget = statement(
@@ -254,8 +260,8 @@ export function* keepUpload(
   ctx: OperationContext,
   args: { uploadId: string; writerEpoch: number },
 ): Operation<{ expiresMs: number }> {
-  yield* useUpload(ctx, args.uploadId, args.writerEpoch)
-  return { expiresMs: ctx.nowMs + UPLOAD_KEPT_MS }
+  const upload = yield* useUpload(ctx, args.uploadId, args.writerEpoch)
+  return { expiresMs: ctx.nowMs + keptMs(upload.fingerprint) }
 }
 
 export interface UploadInfo {
@@ -281,7 +287,7 @@ export function* listUploads(_ctx: OperationContext, args: { after: string; limi
     writerEpoch: row.writer_epoch,
     createdMs: row.created_ms,
     activeMs: row.active_ms,
-    expiresMs: row.active_ms + UPLOAD_KEPT_MS,
+    expiresMs: row.active_ms + keptMs(row.fingerprint),
   }))
 }
 
@@ -305,9 +311,13 @@ function* discard(ctx: OperationContext, row: UploadTable): Operation<void> {
   yield* run(discardManifest, { manifest: row.manifest_id })
 }
 
-/** Drops sessions idle for seven days, and forgets ended ones after a day. @returns how many were dropped */
+/** Drops sessions idle for seven days, those of streams after a day, and forgets ended ones after a day. @returns how many were dropped */
 export function* expireUploads(ctx: OperationContext, args: { limit: number }): Operation<number> {
-  const rows = yield* all(idle, { before: ctx.nowMs - UPLOAD_KEPT_MS, limit: args.limit })
+  const rows = yield* all(idle, {
+    before: ctx.nowMs - UPLOAD_KEPT_MS,
+    streamsBefore: ctx.nowMs - STREAM_UPLOAD_KEPT_MS,
+    limit: args.limit,
+  })
   for (const row of rows) yield* discard(ctx, row)
   yield* run(forget, { before: ctx.nowMs - DAY_MS, limit: args.limit })
   return rows.length
