@@ -34,6 +34,7 @@ import {
   type DiskIdentity,
   type ServerIdentity,
 } from './disk-identity.js'
+import { leaveMark, toQuarantine } from './set-aside.js'
 import { scanDisk } from './startup-scan.js'
 
 export interface FileChunkStoreOptions {
@@ -207,7 +208,7 @@ export class FileChunkStore implements ChunkStore {
       await disk.io('write', () => disk.disk.remove(temporary))
       return stored
     }
-    if (existing) await this.#toQuarantine(existing)
+    if (existing) await toQuarantine(existing, this.#options.clock.now())
     const target = disk.chunkPath(chunkId)
     await this.#inLayout(disk, () => disk.io('write', () => disk.disk.rename(temporary, target)))
     await disk.syncDirectory(path.dirname(target))
@@ -259,18 +260,10 @@ export class FileChunkStore implements ChunkStore {
     )
     this.#index.markCorrupt(entry.chunkId)
     this.#account(entry.disk, entry.lengthBytes, -1)
-    void this.#publishing.run(entry.chunkId, () => this.#leaveMark(entry, damage))
-  }
-
-  /** So that the copy does not count as good again after a restart, until it happens to be read once more. */
-  async #leaveMark({ chunkId, disk }: Entry, damage: CairnError): Promise<void> {
-    if (this.#index.get(chunkId)?.state !== 'corrupt') return
-    try {
-      const reason = new TextEncoder().encode(`${damage.message}\n`)
-      await disk.io('write', () => disk.disk.replaceFile(disk.badMarkPath(chunkId), reason))
-    } catch (error) {
-      this.#options.log.warn({ chunkId, error }, 'a damaged copy could not be marked')
-    }
+    // Not while the copy is being replaced or removed: the mark would outlive it.
+    void this.#publishing.run(entry.chunkId, async () => {
+      if (this.#index.get(entry.chunkId)?.state === 'corrupt') await leaveMark(entry, damage, this.#options.log)
+    })
   }
 
   #forget(entry: Entry): void {
@@ -317,20 +310,11 @@ export class FileChunkStore implements ChunkStore {
     // Not while it is being published: a receipt would be given for a copy on its way out.
     return this.#publishing.run(chunkId, async () => {
       const entry = this.#index.get(chunkId)
-      if (entry) await this.#toQuarantine(entry)
+      if (entry) await toQuarantine(entry, this.#options.clock.now())
       // Meanwhile it may have been found bad, and then is not counted any more.
       if (this.#index.get(chunkId)?.state === 'good') this.#account((entry as Entry).disk, (entry as Entry).lengthBytes, -1)
       this.#index.remove(chunkId)
     })
-  }
-
-  /** Moves the file out of the way, its name saying since when and why. */
-  async #toQuarantine(entry: Entry): Promise<void> {
-    const { disk, chunkId } = entry
-    const since = this.#options.clock.now()
-    const target = path.join(disk.quarantineDirectory, `${chunkId}.${since}.${entry.state === 'good' ? 'deleted' : 'corrupt'}`)
-    await unlessMissing(disk.io('write', () => disk.disk.rename(disk.chunkPath(chunkId), target)))
-    if (entry.state === 'corrupt') await unlessMissing(disk.io('write', () => disk.disk.remove(disk.badMarkPath(chunkId))))
   }
 
   #account(disk: ChunkDisk, lengthBytes: number, by: 1 | -1): void {
@@ -388,13 +372,5 @@ export class FileChunkStore implements ChunkStore {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
-  }
-}
-
-async function unlessMissing(work: Promise<void>): Promise<void> {
-  try {
-    await work
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT') throw error
   }
 }
