@@ -33,7 +33,8 @@ export function chunkserverHandler(services: HandlerServices): RequestHandler {
       response = failure(services, error, operation, requestId)
     }
     services.metrics.onServed(operation, response.status, (services.context.clock.monotonic() - startedMs) / 1000)
-    services.context.log.debug({ requestId, operation, status: response.status }, 'request served')
+    const level = operation === 'put' ? 'info' : 'debug'
+    services.context.log[level]({ requestId, operation, status: response.status }, 'request served')
     return requestId === undefined ? response : { ...response, headers: { ...response.headers, [REQUEST_ID_HEADER]: requestId } }
   }
 }

@@ -113,8 +113,8 @@ export class FileChunkStore implements ChunkStore {
   async #scan(disk: ChunkDisk): Promise<void> {
     await disk.refreshSpace()
     const onWhole = (_disk: ChunkDisk, footer: Pick<StoredChunk, 'chunkId' | 'lengthBytes' | 'root'>): void => {
-      // The same chunk on two disks of one server: one copy is enough, and only one can be counted.
-      if (this.#index.get(footer.chunkId)) return
+      // The same chunk on two disks of one server: one good copy is enough, and only one can be counted.
+      if (this.#index.get(footer.chunkId)?.state === 'good') return
       this.#index.load({ chunkId: footer.chunkId, disk, lengthBytes: footer.lengthBytes, root: footer.root })
       this.#account(disk, footer.lengthBytes, 1)
     }

@@ -1,11 +1,11 @@
 /** One supervised process: started, watched, started again when it dies. */
 import { spawn, type ChildProcess } from 'node:child_process'
-import { closeSync, mkdirSync, openSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs'
 import path from 'node:path'
 import type { Clock, Timer } from '../../common/clock/clock.js'
 import { CairnError, isCairnError } from '../../common/errors/cairn-error.js'
 import { deferred } from '../../common/flow/deferred.js'
-import { SECOND_MS } from '../../common/units.js'
+import { MiB, SECOND_MS } from '../../common/units.js'
 import type { ChildMessage, Role } from '../role.js'
 
 export interface ChildSpec {
@@ -29,6 +29,8 @@ export interface ChildOptions {
   readonly events: ChildEvents
 }
 
+/** A longer log is put aside when its process starts; one of them is kept. */
+const LOG_BYTES_MAX = 64 * MiB
 const RESTART_FIRST_MS = 100
 const RESTART_MAX_MS = 10 * SECOND_MS
 /** A process that ran for so long has started well: the next restart is quick again. */
@@ -70,7 +72,9 @@ export class Child {
 
   #spawn(): void {
     mkdirSync(this.spec.logDirectory, { recursive: true })
-    const log = openSync(path.join(this.spec.logDirectory, `${this.spec.name}.log`), 'a')
+    const file = path.join(this.spec.logDirectory, `${this.spec.name}.log`)
+    if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > LOG_BYTES_MAX) renameSync(file, `${file}.1`)
+    const log = openSync(file, 'a')
     const child = spawn(process.execPath, [ENTRY, this.spec.role, ...this.spec.args], {
       stdio: ['ignore', log, log, 'ipc'],
       env: { ...process.env, ...this.spec.env },

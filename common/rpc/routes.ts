@@ -95,7 +95,9 @@ export async function runRoute(route: Route, raw: RawRequest, services: RouteSer
   const finish = (status: number, json: unknown): RouteAnswer => {
     const seconds = (services.monotonic() - startedMs) / 1000
     services.onServed?.({ endpoint: route.endpoint.name, status, seconds })
-    log.debug({ status, seconds }, 'request served')
+    // Changes that users ask for leave a trace in every log; reads and the talk between servers only when asked to.
+    const isChange = route.endpoint.method !== 'GET' && route.endpoint.scope !== 'server'
+    log[isChange ? 'info' : 'debug']({ status, seconds }, 'request served')
     return { status, headers, json }
   }
   try {

@@ -140,7 +140,7 @@ test('a directory in use, a taken port and a damaged state file are each their o
 })
 
 test('one request id is found in the logs of every server it touched', async () => {
-  await using cluster = await TestCluster.start({ flags: ['--log-level', 'debug'] })
+  await using cluster = await TestCluster.start()
   await randomFile(cluster.file('in'), SIZE)
   const response = await cluster.gateway('/v1/files/b/traced/content', {
     method: 'PUT',
