@@ -28,8 +28,8 @@ export interface Command {
   readonly args: readonly string[]
   /** Fed to the command while it runs; it has no input otherwise. */
   readonly feed?: (stdin: NodeJS.WritableStream) => Promise<void>
-  /** What it prints goes nowhere. Otherwise it is JSON. */
-  readonly discard?: boolean
+  /** Where its output goes. Without: it is asked for JSON, which is parsed. */
+  readonly output?: 'nowhere' | ((piece: Buffer) => void)
 }
 
 export interface CommandFigures {
@@ -110,20 +110,21 @@ export class BenchCluster implements AsyncDisposable {
   }
 
   async #runChild(command: Command, watch: ProcessWatch | undefined): Promise<Record<string, unknown>> {
-    const stdio: StdioOptions = [command.feed ? 'pipe' : 'ignore', command.discard ? 'ignore' : 'pipe', 'pipe']
-    const args = [...command.args, ...(command.discard ? [] : ['--json'])]
+    const stdio: StdioOptions = [command.feed ? 'pipe' : 'ignore', command.output === 'nowhere' ? 'ignore' : 'pipe', 'pipe']
+    const args = [...command.args, ...(command.output ? [] : ['--json'])]
     const env = { ...process.env, CAIRN_MASTER: this.#ready.master, CAIRN_TOKEN: this.#ready.token }
     const child = spawn(process.execPath, [CAIRN, ...args], { stdio, env })
     if (child.pid !== undefined) watch?.watch('client', child.pid)
     const output = { stdout: '', stderr: '' }
-    child.stdout?.on('data', (data: Buffer) => (output.stdout += data.toString()))
+    const hear = typeof command.output === 'function' ? command.output : (data: Buffer) => (output.stdout += data.toString())
+    child.stdout?.on('data', hear)
     child.stderr?.on('data', (data: Buffer) => (output.stderr += data.toString()))
     const ended = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>
     // A command that ends early says why itself.
     if (command.feed && child.stdin) await command.feed(child.stdin).catch(() => undefined)
     const [code, signal] = await ended
     if (code !== 0) throw new Error(`cairn ${args.join(' ')} ended with ${signal ?? code}: ${output.stdout}${output.stderr}`)
-    return command.discard ? {} : (JSON.parse(output.stdout) as Record<string, unknown>)
+    return command.output ? {} : (JSON.parse(output.stdout) as Record<string, unknown>)
   }
 
   #counters(): Counters {

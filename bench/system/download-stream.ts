@@ -9,7 +9,7 @@
 import { rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { GiB, MiB } from '../../common/units.js'
-import { BenchCluster, type CommandFigures } from '../support/bench-cluster.js'
+import { BenchCluster, type Command, type CommandFigures } from '../support/bench-cluster.js'
 import { ProcessWatch } from '../support/process-watch.js'
 import { sha256OfFile, writeRandomFile } from '../support/random-data.js'
 import { round, summary } from '../support/statistics.js'
@@ -45,7 +45,10 @@ async function downloadStreamRun({ parameters, directory, say }: RunContext) {
     for (const kind of kinds) {
       if (kind === 'cold') dropCaches()
       const discard = kind === 'discard'
-      const command = await cluster.run({ args: ['get', '/bench/source', discard ? '-' : target], discard }, watch)
+      const get: Command = discard
+        ? { args: ['get', '/bench/source', '-'], output: 'nowhere' }
+        : { args: ['get', '/bench/source', target] }
+      const command = await cluster.run(get, watch)
       found[kind].push(command)
       say(`run ${run}, ${kind}: ${round(bytes / command.wallSeconds / 1e6, 0)} MB/s`)
       if (!discard && (await sha256OfFile(target)) !== sha256)
