@@ -34,7 +34,7 @@ import { Downstream, HOP_TIMEOUT_SHARE } from './forward.js'
 
 const HOP_TIMEOUT_MS = 10 * SECOND_MS
 const HOP_TIMEOUT_MS_MIN = 1 * SECOND_MS
-/** Bytes go on to the next hop in pieces of this size: small enough to keep the chain busy, large enough to be cheap. */
+/** Bytes go on to the next hop in pieces of at least this size: small enough to keep the chain busy, large enough to be cheap. */
 const FORWARD_BYTES = 256 * KiB
 
 export async function putChunk(
@@ -183,13 +183,15 @@ class Reception {
     const block = await this.#admitted.blocks.take()
     const length = leafLength(this.#capability.lengthBytes, index)
     const sends: Promise<void>[] = []
+    let forwarded = 0
+    const forward = (filled: number): void => {
+      if (!this.#downstream || (filled - forwarded < FORWARD_BYTES && filled < length)) return
+      sends.push(this.#downstream.write(block.bytes.subarray(forwarded, filled)))
+      forwarded = filled
+    }
     try {
-      for (let from = 0; from < length; from += FORWARD_BYTES) {
-        const piece = block.bytes.subarray(from, Math.min(from + FORWARD_BYTES, length))
-        const count = await this.#request.body.readInto(piece)
-        if (count < piece.length) throw new CairnError('CONNECTION_FAILED', 'The body ended too early.')
-        if (this.#downstream) sends.push(this.#downstream.write(piece))
-      }
+      const count = await this.#request.body.readInto(block.bytes.subarray(0, length), forward)
+      if (count < length) throw new CairnError('CONNECTION_FAILED', 'The body ended too early.')
     } catch (error) {
       this.#downstream?.destroy(toCairnError(error))
       await Promise.allSettled(sends)

@@ -8,6 +8,7 @@ const BUFFERED_BYTES_MAX = 1024 * 1024
 interface PendingRead {
   readonly target: Uint8Array
   filled: number
+  readonly onProgress: ((filledBytes: number) => void) | undefined
   readonly resolve: (count: number) => void
   readonly reject: (error: Error) => void
 }
@@ -52,11 +53,11 @@ export class BytePipe implements ByteReader, ByteSink {
     for (const waiter of this.#drainWaiters.splice(0)) waiter.resolve()
   }
 
-  readInto(target: Uint8Array): Promise<number> {
+  readInto(target: Uint8Array, onProgress?: (filledBytes: number) => void): Promise<number> {
     assert(!this.#pending, 'one read at a time')
     if (this.#error) return Promise.reject(this.#error)
     return new Promise((resolve, reject) => {
-      this.#pending = { target, filled: 0, resolve, reject }
+      this.#pending = { target, filled: 0, onProgress, resolve, reject }
       this.#feed()
     })
   }
@@ -70,6 +71,7 @@ export class BytePipe implements ByteReader, ByteSink {
       const count = Math.min(piece.length, pending.target.length - pending.filled)
       pending.target.set(piece.subarray(0, count), pending.filled)
       pending.filled += count
+      pending.onProgress?.(pending.filled)
       this.#queuedBytes -= count
       if (count < piece.length) this.#queue.unshift(piece.subarray(count))
     }

@@ -205,9 +205,9 @@ class MemoryExchange implements Exchange {
   #incoming(): IncomingRequest {
     const url = new URL(this.#request.url)
     const body: ByteReader = {
-      readInto: (target) => {
+      readInto: (target, onProgress) => {
         this.#ready.resolve()
-        return this.#upload.readInto(target)
+        return this.#upload.readInto(target, onProgress)
       },
     }
     return {

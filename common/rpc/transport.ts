@@ -70,8 +70,10 @@ export interface ByteReader {
   /**
    * Fills `target` and returns its length, or less when the body ends before.
    * One call at a time. @throws as {@link Exchange.write}
+   * @param onProgress told how much of `target` is filled, each time it has become more: what is there can be passed on
+   *   while the rest arrives. It must not throw, nor read.
    */
-  readInto(target: Uint8Array): Promise<number>
+  readInto(target: Uint8Array, onProgress?: (filledBytes: number) => void): Promise<number>
 }
 
 export interface ByteSink {

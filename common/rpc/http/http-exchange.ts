@@ -117,13 +117,13 @@ export class HttpExchange implements Exchange {
       else stream.destroy(new CairnError('CONNECTION_FAILED', 'The exchange is over.'))
     }
     const body: ByteReader = {
-      readInto: async (target) => {
+      readInto: async (target, onProgress) => {
         const wanted = Math.min(target.length, remaining)
         if (wanted === 0) return 0
         if (this.#failure) throw this.#failure
         this.#readPending = true
         try {
-          const count = await stream.readInto(wanted === target.length ? target : target.subarray(0, wanted))
+          const count = await stream.readInto(wanted === target.length ? target : target.subarray(0, wanted), onProgress)
           remaining -= count
           if (count < wanted) throw new CairnError('CONNECTION_FAILED', `${origin} ended the connection within its answer.`)
           if (remaining === 0) finish()

@@ -201,12 +201,12 @@ class BodyReader implements ByteReader {
     this.#goAhead = goAhead
   }
 
-  async readInto(target: Uint8Array): Promise<number> {
+  async readInto(target: Uint8Array, onProgress?: (filledBytes: number) => void): Promise<number> {
     if (this.goAheadPending) this.#goAhead()
     this.goAheadPending = false
     const wanted = Math.min(target.length, this.remaining)
     if (wanted === 0) return 0
-    const count = await this.#stream.readInto(wanted === target.length ? target : target.subarray(0, wanted))
+    const count = await this.#stream.readInto(wanted === target.length ? target : target.subarray(0, wanted), onProgress)
     this.remaining -= count
     if (count < wanted) throw new CairnError('CONNECTION_FAILED', 'The connection ended within the request body.')
     return count

@@ -20,6 +20,7 @@ const DIRECT_READ_BYTES_MIN = 16 * KiB
 interface PendingRead {
   readonly target: Uint8Array
   filled: number
+  readonly onProgress: ((filledBytes: number) => void) | undefined
   readonly resolve: (count: number) => void
   readonly reject: (error: Error) => void
 }
@@ -104,11 +105,14 @@ export class SocketStream {
     return () => void this.#closeListeners.delete(listener)
   }
 
-  /** Fills `target`, or as much of it as comes before the other side ends. One read at a time. */
-  readInto(target: Uint8Array): Promise<number> {
+  /**
+   * Fills `target`, or as much of it as comes before the other side ends. One read at a time. `onProgress` is told of
+   * each part: one large read with it is cheaper than several small ones, each of which begins in the scratch.
+   */
+  readInto(target: Uint8Array, onProgress?: (filledBytes: number) => void): Promise<number> {
     assert(!this.#pending, 'one read at a time')
     return new Promise((resolve, reject) => {
-      const pending: PendingRead = { target, filled: 0, resolve, reject }
+      const pending: PendingRead = { target, filled: 0, onProgress, resolve, reject }
       this.#pending = pending
       while (this.#pending && this.#stash.length > 0) this.#take(this.#stash.shift() as Uint8Array, false)
       if (!this.#pending) return
@@ -209,6 +213,7 @@ export class SocketStream {
   #advance(pending: PendingRead, count: number, counts = true): void {
     if (counts) this.bytesMoved += count
     pending.filled += count
+    pending.onProgress?.(pending.filled)
     if (pending.filled === pending.target.length) this.#finish(pending)
   }
 

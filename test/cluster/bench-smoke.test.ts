@@ -1,0 +1,140 @@
+/** The benchmarks still run, do the work they time, and print what is documented. Never how fast: machines differ. */
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { GiB, MiB } from '../../common/units.js'
+import { memoryFigures } from '../../bench/support/process-watch.js'
+import { median, percentile } from '../../bench/support/statistics.js'
+
+const BENCH = fileURLToPath(new URL('../../bench/main.js', import.meta.url))
+const WITHIN_MS = 180_000
+
+let scratch: string
+
+beforeAll(() => {
+  scratch = mkdtempSync(path.join(tmpdir(), 'cairn-test-'))
+})
+
+afterAll(() => {
+  rmSync(scratch, { recursive: true, force: true })
+})
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- tests look into many shapes
+async function bench(...args: string[]): Promise<any> {
+  const { stdout } = await promisify(execFile)(process.execPath, [BENCH, ...args, '--dir', scratch], { maxBuffer: 16 * MiB })
+  expect(stdout.trimEnd().split('\n')).toHaveLength(1)
+  return JSON.parse(stdout)
+}
+
+const HEAD = {
+  size: 'smoke',
+  date: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+  command: expect.stringMatching(/^node dist\/bench\/main\.js /),
+  commit: expect.stringMatching(/^([0-9a-f]{40}(-dirty)?|unknown)$/),
+  machine: {
+    cores: expect.any(Number),
+    cpu: expect.any(String),
+    memoryBytes: expect.any(Number),
+    kernel: expect.any(String),
+    node: process.version,
+  },
+  parameters: expect.objectContaining({ seed: 1 }),
+}
+const WORK_DONE = { sha256: expect.stringMatching(/^[0-9a-f]{64}$/), readBackEqual: true }
+const ONE_RUN = { p50: expect.any(Number), runs: [expect.any(Number)] }
+
+describe('workloads', () => {
+  test(
+    'upload-stream puts a file with three copies, reads it back, and sets the put beside the limit of the disk',
+    async () => {
+      const bytes = 64 * MiB
+      const report = await bench('upload-stream', '--bytes', '64MiB', '--warmup', '1MiB')
+      expect(report).toMatchObject({
+        ...HEAD,
+        workload: 'upload-stream',
+        bytes,
+        runs: 1,
+        limit: { tool: expect.any(String), bytesPerSecond: ONE_RUN, perReplicaBytesPerSecond: ONE_RUN },
+        put: { bytesPerSecond: ONE_RUN, seconds: ONE_RUN, ownSeconds: ONE_RUN },
+        checksum: WORK_DONE,
+      })
+      expect(report.limit.perReplicaBytesPerSecond.p50).toBeCloseTo(report.limit.bytesPerSecond.p50 / 3, -1)
+      expect(report.ratioToLimit).toBeCloseTo(report.put.bytesPerSecond.p50 / report.limit.perReplicaBytesPerSecond.p50, 2)
+      const { client, master, chunkservers, gateway, total } = report.cpuSecondsPerGB
+      expect(client + master + chunkservers + gateway).toBeCloseTo(total, 1)
+      // Hashing, sending and storing 64 MiB takes some CPU time, however fast the machine.
+      expect(Math.min(client, chunkservers)).toBeGreaterThan(0)
+      expect(Object.keys(report.memory).sort()).toEqual(
+        ['chunkserver-1', 'chunkserver-2', 'chunkserver-3', 'client', 'gateway', 'master'].sort(),
+      )
+      for (const memory of Object.values<{ peakBytes: number; samplesMiB: number[] }>(report.memory)) {
+        expect(memory.samplesMiB.length).toBeGreaterThan(0)
+        expect(memory.samplesMiB.length).toBeLessThanOrEqual(60)
+        // No Node process is smaller.
+        expect(memory.peakBytes).toBeGreaterThan(20 * MiB)
+      }
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
+  test(
+    'commit-metadata commits a file of 1600 chunks on synthetic servers and reads its manifest back',
+    async () => {
+      const report = await bench('commit-metadata')
+      expect(report).toMatchObject({
+        ...HEAD,
+        workload: 'commit-metadata',
+        bytes: 100 * GiB,
+        chunks: 1600,
+        runs: 1,
+        allocationMs: { count: 100 },
+        reportMs: { count: 7 },
+        commitMs: { count: 1 },
+        checksum: WORK_DONE,
+      })
+      for (const phase of ['open', 'allocate', 'report', 'commit', 'reportAndCommit'])
+        expect(report[`${phase}Seconds`]).toEqual(ONE_RUN)
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
+  test('the same seed does the same work', async () => {
+    const [one, other] = [await bench('commit-metadata', '--bytes', '1GiB'), await bench('commit-metadata', '--bytes', '1GiB')]
+    expect(one.checksum).toEqual(other.checksum)
+    expect((await bench('commit-metadata', '--bytes', '1GiB', '--seed', '2')).checksum).not.toEqual(one.checksum)
+  })
+
+  test.each([
+    [['no-such-workload'], /there is no workload "no-such-workload"/],
+    [['upload-stream', '--colour', 'red'], /there is no flag --colour/],
+    [['upload-memory', '--source', 'socket'], /--source is one of pipe, file, both/],
+    [['upload-stream', '--size', 'huge'], /--size is smoke or full/],
+  ])('%j is refused with words', async (args, words) => {
+    await expect(bench(...args)).rejects.toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(words) })
+  })
+})
+
+describe('figures', () => {
+  test('medians and percentiles', () => {
+    expect(median([3, 1, 2])).toBe(2)
+    expect(median([4, 1, 2, 3])).toBe(2.5)
+    const hundred = Array.from({ length: 100 }, (_, index) => 100 - index)
+    expect(percentile(hundred, 0.5)).toBe(50)
+    expect(percentile(hundred, 0.99)).toBe(99)
+    expect(percentile([7], 0.99)).toBe(7)
+  })
+
+  test('memory over time keeps every peak, however few samples are printed', () => {
+    const rss = Array.from({ length: 1000 }, (_, index) => (index === 777 ? 900 : 100) * MiB)
+    const { firstHalfMaxBytes, secondHalfMaxBytes, samplesMiB } = memoryFigures(901 * MiB, rss)
+    expect([firstHalfMaxBytes, secondHalfMaxBytes]).toEqual([100 * MiB, 900 * MiB])
+    expect(samplesMiB).toHaveLength(60)
+    expect(samplesMiB.filter((sample) => sample === 900)).toHaveLength(1)
+  })
+})
