@@ -1,6 +1,6 @@
 /** The real network: undici for calls, the bulk path of this folder for exchanges and for listening. */
 import { Agent, request } from 'undici'
-import { CairnError } from '../../errors/cairn-error.js'
+import { CairnError, systemCode } from '../../errors/cairn-error.js'
 import {
   CALL_RESPONSE_BYTES_MAX,
   type CallRequest,
@@ -72,9 +72,16 @@ export class HttpTransport implements Transport {
   }
 }
 
+/** Codes of undici and of its parser for an answer that came, but is none. */
+const NOT_THIS_PROTOCOL = /^(HPE_|UND_ERR_RES_EXCEEDED_MAX_SIZE|UND_ERR_HEADERS_OVERFLOW)/
+
 function describe(error: unknown, url: string): CairnError {
   const known = asConnectionError(error)
-  return new CairnError(known.code, `${url}: ${known.message}`, { cause: error, ...(known.data ? { data: known.data } : {}) })
+  const unintelligible = NOT_THIS_PROTOCOL.test(systemCode(error) ?? '')
+  return new CairnError(unintelligible ? 'PROTOCOL_ERROR' : known.code, `${url}: ${known.message}`, {
+    cause: error,
+    ...(known.data ? { data: known.data } : {}),
+  })
 }
 
 function flatten(headers: Record<string, string | string[] | undefined>): Record<string, string> {
