@@ -1,6 +1,6 @@
 /** The real network: undici for calls, the bulk path of this folder for exchanges and for listening. */
 import { Agent, request } from 'undici'
-import { CairnError, systemCode } from '../../errors/cairn-error.js'
+import { CairnError } from '../../errors/cairn-error.js'
 import {
   CALL_RESPONSE_BYTES_MAX,
   type CallRequest,
@@ -72,12 +72,17 @@ export class HttpTransport implements Transport {
   }
 }
 
-/** Codes of undici and of its parser for an answer that came, but is none. */
-const NOT_THIS_PROTOCOL = /^(HPE_|UND_ERR_RES_EXCEEDED_MAX_SIZE|UND_ERR_HEADERS_OVERFLOW)/
+/** What undici calls an answer that came, but is none. */
+const NOT_THIS_PROTOCOL = [
+  'HTTPParserError',
+  'HeadersOverflowError',
+  'ResponseExceededMaxSizeError',
+  'ResponseContentLengthMismatchError',
+]
 
 function describe(error: unknown, url: string): CairnError {
   const known = asConnectionError(error)
-  const unintelligible = NOT_THIS_PROTOCOL.test(systemCode(error) ?? '')
+  const unintelligible = error instanceof Error && NOT_THIS_PROTOCOL.includes(error.name)
   return new CairnError(unintelligible ? 'PROTOCOL_ERROR' : known.code, `${url}: ${known.message}`, {
     cause: error,
     ...(known.data ? { data: known.data } : {}),
