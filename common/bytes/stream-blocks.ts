@@ -6,6 +6,8 @@
  * every stream that was admitted moves on as soon as the one after it does, and the last of a chain waits for no one.
  */
 import { assert } from '../assert.js'
+import { CairnError } from '../errors/cairn-error.js'
+import { deferred, type Deferred } from '../flow/deferred.js'
 import type { Block, BlockPool } from './block-pool.js'
 
 export class StreamBlocks {
@@ -15,7 +17,7 @@ export class StreamBlocks {
   readonly #own: Block
   #ownFree = true
   #extra = 0
-  #waiter: ((block: Block) => void) | undefined
+  #waiter: Deferred<Block> | undefined
   #closed = false
 
   private constructor(pool: BlockPool, own: Block, max: number, reserve: number) {
@@ -35,6 +37,7 @@ export class StreamBlocks {
 
   /** A block if one can be had without waiting. */
   tryTake(): Block | undefined {
+    assert(!this.#closed, 'a closed stream has no blocks')
     if (this.#ownFree) {
       this.#ownFree = false
       return this.#wrap(this.#own, true)
@@ -51,25 +54,36 @@ export class StreamBlocks {
     const block = this.tryTake()
     if (block) return Promise.resolve(block)
     assert(!this.#waiter, 'one waits at a time')
-    return new Promise((resolve) => (this.#waiter = resolve))
+    this.#waiter = deferred<Block>()
+    return this.#waiter.promise
   }
 
-  /** Gives the blocks back to the pool: those at hand now, those still in use as they are released. */
+  /** Gives the blocks back to the pool: those at hand now, those still in use as they are released. Whoever waits gets `ABORTED`. */
   close(): void {
     assert(!this.#closed, 'a stream ends once')
     this.#closed = true
+    this.#waiter?.reject(new CairnError('ABORTED', 'The stream was closed while it waited for memory.'))
+    this.#waiter = undefined
     if (this.#ownFree) this.#own.release()
   }
 
   #wrap(block: Block, own: boolean): Block {
-    return { bytes: block.bytes, release: () => this.#release(block, own) }
+    let held = true
+    return {
+      bytes: block.bytes,
+      release: () => {
+        assert(held, 'a block is released once')
+        held = false
+        this.#release(block, own)
+      },
+    }
   }
 
   #release(block: Block, own: boolean): void {
     const waiter = this.#waiter
-    if (waiter && !this.#closed) {
+    if (waiter) {
       this.#waiter = undefined
-      waiter(this.#wrap(block, own))
+      waiter.resolve(this.#wrap(block, own))
       return
     }
     if (!own) this.#extra -= 1

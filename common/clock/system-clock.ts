@@ -3,6 +3,8 @@ import type { Clock, Timer } from './clock.js'
 
 /** setTimeout holds its delay in 31 bits; a longer one would fire at once. */
 const DELAY_MS_MAX = 2 ** 31 - 1
+/** libuv counts whole milliseconds, and so fires up to one before the delay is over by the finer clock. */
+const EARLY_MS_MAX = 1
 
 export class SystemClock implements Clock {
   now(): number {
@@ -14,7 +16,14 @@ export class SystemClock implements Clock {
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
-    const handle = setTimeout(callback, Math.min(Math.max(0, delayMs), DELAY_MS_MAX))
+    const dueMs = this.monotonic() + Math.max(0, delayMs)
+    let handle: NodeJS.Timeout
+    const arm = (): void => {
+      const leftMs = dueMs - this.monotonic()
+      if (leftMs > DELAY_MS_MAX - EARLY_MS_MAX) handle = setTimeout(arm, DELAY_MS_MAX)
+      else handle = setTimeout(callback, leftMs > 0 ? Math.ceil(leftMs) + EARLY_MS_MAX : 0)
+    }
+    arm()
     return { cancel: () => clearTimeout(handle) }
   }
 }

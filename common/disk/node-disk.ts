@@ -2,6 +2,7 @@
 import { constants, promises as fs, type Dirent } from 'node:fs'
 import path from 'node:path'
 import { systemCode } from '../errors/cairn-error.js'
+import { KeyedMutex } from '../flow/keyed-mutex.js'
 import { lockDirectory } from './directory-lock.js'
 import {
   systemError,
@@ -20,6 +21,8 @@ const FLAGS: Readonly<Record<OpenMode, number>> = {
   create: constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL,
   update: constants.O_RDWR | constants.O_CREAT,
 }
+
+const REPLACING = new KeyedMutex<string>()
 
 export class NodeDisk implements Disk {
   async openFile(file: string, options: OpenOptions): Promise<DiskFile> {
@@ -41,16 +44,26 @@ export class NodeDisk implements Disk {
     return fs.readFile(file)
   }
 
-  async replaceFile(file: string, content: Uint8Array): Promise<void> {
+  replaceFile(file: string, content: Uint8Array): Promise<void> {
+    // One at a time per file: two that share the temporary name would write into one another.
+    return REPLACING.run(path.resolve(file), () => this.#replaceFile(file, content))
+  }
+
+  async #replaceFile(file: string, content: Uint8Array): Promise<void> {
     const temporary = `${file}.new`
-    const handle = await fs.open(temporary, 'w')
     try {
-      await handle.writeFile(content)
-      await handle.datasync()
-    } finally {
-      await handle.close()
+      const handle = await fs.open(temporary, 'w')
+      try {
+        await handle.writeFile(content)
+        await handle.datasync()
+      } finally {
+        await handle.close()
+      }
+      await fs.rename(temporary, file)
+    } catch (error) {
+      await fs.rm(temporary, { force: true }).catch(() => undefined)
+      throw error
     }
-    await fs.rename(temporary, file)
     await this.syncDirectory(path.dirname(file))
   }
 
@@ -86,7 +99,7 @@ export class NodeDisk implements Disk {
   }
 
   async syncDirectory(directory: string): Promise<void> {
-    const handle = await fs.open(directory, constants.O_RDONLY)
+    const handle = await fs.open(directory, constants.O_RDONLY | (constants.O_DIRECTORY ?? 0))
     try {
       await handle.sync()
     } finally {

@@ -17,6 +17,7 @@ export class Semaphore {
   readonly #waiters: Waiter[] = []
 
   constructor(capacity: number) {
+    assert(capacity > 0, 'a semaphore of no capacity would hold nobody back')
     this.#available = capacity
     this.#capacity = capacity
   }
@@ -58,6 +59,7 @@ export class Semaphore {
 
   /** The units if they are free right now and nobody waits for them. */
   tryAcquire(units = 1): Permit | undefined {
+    assert(units >= 0, 'units are counted from none')
     const wanted = Math.min(units, this.#capacity)
     if (this.#waiters.length > 0 || wanted > this.#available) return undefined
     return this.#hold(wanted)

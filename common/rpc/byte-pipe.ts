@@ -17,6 +17,7 @@ export class BytePipe implements ByteReader, ByteSink {
   #queue: Uint8Array[] = []
   #queuedBytes = 0
   #ended = false
+  #discarded = false
   #error: Error | undefined
   #pending: PendingRead | undefined
   #drainWaiters: { resolve: () => void; reject: (error: Error) => void }[] = []
@@ -25,6 +26,7 @@ export class BytePipe implements ByteReader, ByteSink {
   write(bytes: Uint8Array): Promise<void> {
     if (this.#error) return Promise.reject(this.#error)
     assert(!this.#ended, 'no write after end')
+    if (this.#discarded) return Promise.resolve()
     this.#queue.push(bytes.slice())
     this.#queuedBytes += bytes.length
     this.#feed()
@@ -49,7 +51,8 @@ export class BytePipe implements ByteReader, ByteSink {
   /** The writer goes on as if everything were read: nobody will read any more. */
   discard(): void {
     this.#queue = []
-    this.#queuedBytes = -Infinity
+    this.#queuedBytes = 0
+    this.#discarded = true
     for (const waiter of this.#drainWaiters.splice(0)) waiter.resolve()
   }
 

@@ -7,9 +7,12 @@ import { CairnError, toCairnError } from '../errors/cairn-error.js'
 import { deferred, observed } from '../flow/deferred.js'
 import { BytePipe, readAll } from './byte-pipe.js'
 import { errorResponse } from './error-response.js'
+import { produceExactly } from './streaming-body.js'
 import {
   isStreamingBody,
+  CALL_RESPONSE_BYTES_MAX,
   type ByteReader,
+  type ByteSink,
   type CallRequest,
   type CallResponse,
   type Exchange,
@@ -28,6 +31,7 @@ export type Fate = { readonly kind: 'delivered'; readonly delayMs: number } | { 
 
 interface Service {
   readonly node: string
+  readonly url: string
   readonly handler: RequestHandler
 }
 
@@ -55,6 +59,16 @@ export class MemoryNetwork {
     }
   }
 
+  /** Lets the exchanges with a service come to their end for up to `graceMs`, then cuts them. */
+  async settle(service: Service, graceMs: number): Promise<void> {
+    const underWay = [...this.exchanges].filter((exchange) => exchange.service === service)
+    const cut = (): void => underWay.forEach((exchange) => exchange.destroy(connectionFailed(`${service.url} has closed`)))
+    if (graceMs === 0) return cut()
+    const timer = this.clock.setTimer(graceMs, cut)
+    await Promise.all(underWay.map((exchange) => exchange.over))
+    timer.cancel()
+  }
+
   freePort(): number {
     return this.#nextPort++
   }
@@ -74,11 +88,23 @@ export class MemoryTransport implements Transport {
   }
 
   async call(request: CallRequest): Promise<CallResponse> {
-    const { body, ...rest } = request
-    const exchange = this.exchange({ ...rest, contentLength: body?.length ?? 0, stallTimeoutMs: request.timeoutMs })
-    if (body && body.length > 0) await exchange.write(body)
-    const response = await exchange.response
-    return { status: response.status, headers: response.headers, body: await readAll(response.body, response.contentLength) }
+    const { body, timeoutMs, url, ...rest } = request
+    const exchange = this.exchange({ ...rest, url, contentLength: body?.length ?? 0, stallTimeoutMs: timeoutMs })
+    const timer = this.#network.clock.setTimer(timeoutMs, () =>
+      exchange.destroy(new CairnError('TIMEOUT', `${url} did not answer within ${timeoutMs} ms.`)),
+    )
+    try {
+      if (body && body.length > 0) await exchange.write(body)
+      const response = await exchange.response
+      if (response.contentLength > CALL_RESPONSE_BYTES_MAX)
+        throw new CairnError('PROTOCOL_ERROR', `${url} answered with ${response.contentLength} bytes.`)
+      return { status: response.status, headers: response.headers, body: await readAll(response.body, response.contentLength) }
+    } catch (error) {
+      exchange.destroy(toCairnError(error))
+      throw error
+    } finally {
+      timer.cancel()
+    }
   }
 
   exchange(request: ExchangeRequest): Exchange {
@@ -88,11 +114,13 @@ export class MemoryTransport implements Transport {
   async listen(options: ListenOptions, handler: RequestHandler): Promise<Listener> {
     const url = `http://${options.host}:${options.port === 0 ? this.#network.freePort() : options.port}`
     if (this.#network.services.has(url)) throw new CairnError('PORT_IN_USE', `Another program listens on ${url}.`)
-    this.#network.services.set(url, { node: this.#node, handler })
-    const close = async (): Promise<void> => {
-      this.#network.services.delete(url)
+    const service = { node: this.#node, url, handler }
+    this.#network.services.set(url, service)
+    const close = async (graceMs = 0): Promise<void> => {
+      if (this.#network.services.get(url) === service) this.#network.services.delete(url)
+      await this.#network.settle(service, graceMs)
     }
-    const listener: Listener = { url, close, [Symbol.asyncDispose]: close }
+    const listener: Listener = { url, close, [Symbol.asyncDispose]: () => close() }
     this.#listeners.push(listener)
     return listener
   }
@@ -107,6 +135,9 @@ class MemoryExchange implements Exchange {
   readonly to: string
   readonly ready: Promise<void>
   readonly response: Promise<StreamResponse>
+  /** Resolves when nothing is left to come of it. */
+  readonly over: Promise<void>
+  readonly service: Service | undefined
   answered = false
   readonly #network: MemoryNetwork
   readonly #request: ExchangeRequest
@@ -116,10 +147,13 @@ class MemoryExchange implements Exchange {
   readonly #download = new BytePipe()
   readonly #gone = new AbortController()
   #stall: Timer | undefined
+  readonly #over = deferred<void>()
+  #done = false
+  #mayWrite = false
   #writing = 0
-  /** Whether the request has reached the other side. */
-  #arrived = false
+  #reading = 0
   #unsent: number
+  #unread: number
   #failure: Error | undefined
 
   constructor(network: MemoryNetwork, from: string, request: ExchangeRequest) {
@@ -127,17 +161,21 @@ class MemoryExchange implements Exchange {
     this.from = from
     this.#request = request
     this.#unsent = request.contentLength
+    this.#unread = request.contentLength
     this.ready = observed(this.#ready.promise)
     this.response = observed(this.#response.promise)
+    this.over = this.#over.promise
     const service = network.services.get(originOf(request.url))
+    this.service = service
     this.to = service?.node ?? ''
     network.exchanges.add(this)
+    if (request.signal?.aborted) {
+      this.destroy(request.signal.reason as Error)
+      return
+    }
     request.signal?.addEventListener('abort', this.#onAbort, { once: true })
-    if (request.signal?.aborted) this.destroy(request.signal.reason as Error)
     this.#expectProgress()
-    this.#deliver(this.from, this.to, () =>
-      service ? void this.#serve(service) : this.destroy(connectionFailed(`nobody listens at ${request.url}`)),
-    )
+    this.#deliver(this.from, this.to, () => this.#arrive())
   }
 
   async write(bytes: Uint8Array): Promise<void> {
@@ -150,6 +188,8 @@ class MemoryExchange implements Exchange {
       await this.#upload.write(bytes)
       this.#unsent -= bytes.length
       if (this.#unsent === 0) this.#upload.end()
+    } catch (error) {
+      throw this.#failure ?? error
     } finally {
       this.#writing -= 1
       this.#expectProgress()
@@ -157,14 +197,24 @@ class MemoryExchange implements Exchange {
   }
 
   destroy(reason: Error): void {
-    if (this.#failure) return
+    if (this.#done) return
     this.#failure = reason
     this.#finish()
     this.#ready.reject(reason)
     this.#response.reject(reason)
-    this.#upload.fail(reason)
-    this.#download.fail(reason)
-    this.#gone.abort(new CairnError('CONNECTION_FAILED', 'The client has closed the connection.'))
+    // The reason stays on this side: over there, a connection has closed.
+    const closed = new CairnError('CONNECTION_FAILED', 'The client has closed the connection.')
+    this.#upload.fail(closed)
+    this.#download.fail(closed)
+    this.#gone.abort(closed)
+  }
+
+  /** The request reaches the other node, if that still is who it was. */
+  #arrive(): void {
+    if (this.#failure) return
+    const { service } = this
+    if (service && this.#network.services.get(service.url) === service) void this.#serve(service)
+    else this.destroy(connectionFailed(`nobody listens at ${this.#request.url}`))
   }
 
   readonly #onAbort = (): void => this.destroy(this.#request.signal?.reason as Error)
@@ -173,6 +223,8 @@ class MemoryExchange implements Exchange {
     this.#request.signal?.removeEventListener('abort', this.#onAbort)
     this.#stall?.cancel()
     this.#network.exchanges.delete(this)
+    this.#done = true
+    this.#over.resolve()
   }
 
   /** A lost message leaves its sender waiting until the stall timer ends it, as on a real network. */
@@ -184,8 +236,8 @@ class MemoryExchange implements Exchange {
 
   #expectProgress(): void {
     this.#stall?.cancel()
-    if (this.#failure) return
-    const theirTurn = !this.#arrived || this.#writing > 0 || this.#unsent === 0 || this.#request.expectContinue === true
+    if (this.#done) return
+    const theirTurn = this.answered ? this.#reading > 0 : !this.#mayWrite || this.#writing > 0 || this.#unsent === 0
     if (!theirTurn) return
     const ms = this.#request.stallTimeoutMs
     this.#stall = this.#network.clock.setTimer(ms, () =>
@@ -194,20 +246,27 @@ class MemoryExchange implements Exchange {
   }
 
   async #serve(service: Service): Promise<void> {
-    this.#arrived = true
-    this.#expectProgress()
-    if (!this.#request.expectContinue || this.#request.contentLength === 0) this.#ready.resolve()
+    if (!this.#request.expectContinue || this.#request.contentLength === 0) this.#allowWrites()
     if (this.#request.contentLength === 0) this.#upload.end()
     const response = await service.handler(this.#incoming()).catch(errorResponse)
     this.#deliver(this.to, this.from, () => void this.#answer(response), response)
   }
 
+  #allowWrites(): void {
+    this.#mayWrite = true
+    this.#ready.resolve()
+    this.#expectProgress()
+  }
+
   #incoming(): IncomingRequest {
     const url = new URL(this.#request.url)
     const body: ByteReader = {
-      readInto: (target, onProgress) => {
-        this.#ready.resolve()
-        return this.#upload.readInto(target, onProgress)
+      readInto: async (target, onProgress) => {
+        this.#allowWrites()
+        const count = await this.#upload.readInto(target.subarray(0, Math.min(target.length, this.#unread)), onProgress)
+        this.#unread -= count
+        this.#expectProgress()
+        return count
       },
     }
     return {
@@ -219,8 +278,8 @@ class MemoryExchange implements Exchange {
       body,
       signal: this.#gone.signal,
       interim: (status) => {
-        if (status === 100) this.#ready.resolve()
-        this.#expectProgress()
+        if (status === 100) this.#allowWrites()
+        else this.#expectProgress()
       },
     }
   }
@@ -232,17 +291,52 @@ class MemoryExchange implements Exchange {
     if (this.#failure) return
     const contentLength = this.#request.method === 'HEAD' ? 0 : isStreamingBody(body) ? body.contentLength : (body?.length ?? 0)
     this.answered = true
-    this.#stall?.cancel()
-    this.#ready.resolve()
+    this.#allowWrites()
     this.#upload.discard()
-    this.#response.resolve({ status: response.status, headers: lowerCase(response.headers), contentLength, body: this.#download })
+    const reader = this.#reader(contentLength)
+    this.#response.resolve({ status: response.status, headers: lowerCase(response.headers), contentLength, body: reader })
     try {
-      if (contentLength > 0 && isStreamingBody(body)) await body.produce(this.#download)
+      if (contentLength > 0 && isStreamingBody(body)) await produceExactly(body, this.#watched(this.#download))
       else if (contentLength > 0 && body) await this.#download.write(body as Uint8Array)
       this.#download.end()
-      this.#finish()
     } catch (error) {
       this.destroy(connectionFailed(`the answer broke off (${toCairnError(error).message})`))
+    }
+  }
+
+  /** The answer's body, over once its last byte is read. */
+  #reader(contentLength: number): ByteReader {
+    let left = contentLength
+    if (left === 0) this.#finish()
+    return {
+      readInto: async (target, onProgress) => {
+        const wanted = Math.min(target.length, left)
+        if (wanted === 0) return 0
+        if (this.#failure) throw this.#failure
+        this.#reading += 1
+        this.#expectProgress()
+        try {
+          const count = await this.#download.readInto(target.subarray(0, wanted), onProgress)
+          left -= count
+          if (left === 0) this.#finish()
+          return count
+        } catch (error) {
+          throw this.#failure ?? error
+        } finally {
+          this.#reading -= 1
+          this.#expectProgress()
+        }
+      },
+    }
+  }
+
+  /** Counts what is written as progress. */
+  #watched(sink: ByteSink): ByteSink {
+    return {
+      write: (bytes) => {
+        this.#expectProgress()
+        return sink.write(bytes)
+      },
     }
   }
 }

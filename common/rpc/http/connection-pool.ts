@@ -18,10 +18,14 @@ export class ConnectionPool {
 
   /** A connection to `origin` (`http://host:port`): the one used last, or a new one. */
   async take(origin: string, signal?: AbortSignal): Promise<{ stream: SocketStream; reused: boolean }> {
-    const idle = this.#idle.get(origin)?.pop()
-    if (idle) {
+    for (let idle = this.#idle.get(origin)?.pop(); idle; idle = this.#idle.get(origin)?.pop()) {
       clearTimeout(idle.timer)
       idle.offClose()
+      // What came while it was idle answers no question of ours, and must not be taken for the answer to the next.
+      if (idle.stream.hasUnread || idle.stream.destroyed) {
+        idle.stream.destroy(new CairnError('PROTOCOL_ERROR', 'unasked bytes on the connection'))
+        continue
+      }
       idle.stream.socket.ref()
       return { stream: idle.stream, reused: true }
     }
@@ -50,7 +54,7 @@ export class ConnectionPool {
     // An idle connection must not keep a finished program running; one in use does.
     stream.socket.unref()
     // Reading goes on, so that the other side's end is noticed while idle.
-    stream.socket.resume()
+    stream.watch()
   }
 
   /** Closes the idle connections of an origin, after one of them turned out to be dead. */

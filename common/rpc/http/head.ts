@@ -22,7 +22,9 @@ export interface ResponseHead {
   readonly keepAlive: boolean
 }
 
-const CONTROL = /[\r\n\0]/
+/** Printable Latin-1. Other characters would be cut to eight bits, and some of them would then be line ends. */
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+const TARGET = /^\/[\x21-\x7e]*$/
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const REASONS: Readonly<Record<number, string>> = {
   100: 'Continue',
@@ -36,7 +38,7 @@ const malformed = (why: string): CairnError => new CairnError('PROTOCOL_ERROR', 
 
 function splitHead(bytes: Uint8Array): { startLine: string; headers: Headers } {
   const lines = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1').split('\r\n')
-  const headers: Record<string, string> = {}
+  const headers = Object.create(null) as Record<string, string>
   for (const line of lines.slice(1)) {
     if (line === '') continue
     const colon = line.indexOf(':')
@@ -44,7 +46,7 @@ function splitHead(bytes: Uint8Array): { startLine: string; headers: Headers } {
     if (!TOKEN.test(name)) throw malformed('a header name is invalid')
     const value = line.slice(colon + 1).trim()
     // A bare line feed is a line's end to some (RFC 9112, 2.2), so what follows it could pass for a header of its own.
-    if (CONTROL.test(value)) throw malformed('a header value holds a control character')
+    if (!HEADER_VALUE.test(value)) throw malformed(`header ${name} has a control character`)
     if (name === 'content-length' && headers[name] !== undefined && headers[name] !== value)
       throw malformed('two different content lengths')
     headers[name] = headers[name] === undefined || name === 'content-length' ? value : `${headers[name]}, ${value}`
@@ -60,6 +62,16 @@ function bodyLength(headers: Headers): number {
   if (text === undefined) return 0
   if (!/^\d{1,15}$/.test(text)) throw malformed('the content length is not a number')
   return Number(text)
+}
+
+/** An answer of this status has no body, whatever its head says (RFC 9112, 6.3). */
+export const isBodiless = (status: number): boolean => status < 200 || status === 204 || status === 304
+
+function responseLength(status: number, headers: Headers): number {
+  if (isBodiless(status)) return 0
+  if (headers['transfer-encoding'] !== undefined || headers['content-length'] === undefined)
+    throw malformed('the answer does not say how long it is')
+  return bodyLength(headers)
 }
 
 const keepsAlive = (version: string, headers: Headers): boolean =>
@@ -78,20 +90,27 @@ export function parseResponseHead(bytes: Uint8Array): ResponseHead {
   const match = /^(HTTP\/1\.[01]) (\d{3})(?: .*)?$/.exec(startLine)
   if (!match) throw malformed('the status line is invalid')
   const [, version = '', status = ''] = match
-  return { status: Number(status), headers, contentLength: bodyLength(headers), keepAlive: keepsAlive(version, headers) }
+  return {
+    status: Number(status),
+    headers,
+    contentLength: responseLength(Number(status), headers),
+    keepAlive: keepsAlive(version, headers),
+  }
 }
 
 function formatHeaders(headers: Headers): string {
   let out = ''
   for (const [name, value] of Object.entries(headers)) {
-    if (!TOKEN.test(name) || CONTROL.test(value)) throw malformed(`header ${JSON.stringify(name)} cannot be sent`)
+    if (!TOKEN.test(name) || !HEADER_VALUE.test(value)) throw malformed(`header ${JSON.stringify(name)} cannot be sent`)
     out += `${name}: ${value}\r\n`
   }
   return out
 }
 
-export const formatRequestHead = (method: string, target: string, headers: Headers): Buffer =>
-  Buffer.from(`${method} ${target} HTTP/1.1\r\n${formatHeaders(headers)}\r\n`, 'latin1')
+export function formatRequestHead(method: string, target: string, headers: Headers): Buffer {
+  if (!TARGET.test(target)) throw malformed(`the address ${JSON.stringify(target)} cannot be sent`)
+  return Buffer.from(`${method} ${target} HTTP/1.1\r\n${formatHeaders(headers)}\r\n`, 'latin1')
+}
 
 export const formatResponseHead = (status: number, headers: Headers): Buffer =>
   Buffer.from(`HTTP/1.1 ${status} ${REASONS[status] ?? 'Status'}\r\n${formatHeaders(headers)}\r\n`, 'latin1')

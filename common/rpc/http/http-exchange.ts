@@ -1,6 +1,7 @@
 /** The client half of the bulk path: one streaming request over a pooled connection. */
+import { assert } from '../../assert.js'
 import { CairnError } from '../../errors/cairn-error.js'
-import { deferred, observed } from '../../flow/deferred.js'
+import { deferred, observed, type Deferred } from '../../flow/deferred.js'
 import type { ByteReader, Exchange, ExchangeRequest, Headers, StreamResponse } from '../transport.js'
 import type { ConnectionPool } from './connection-pool.js'
 import { formatRequestHead, parseResponseHead, type ResponseHead } from './head.js'
@@ -23,6 +24,9 @@ export class HttpExchange implements Exchange {
   #readPending = false
   #failure: Error | undefined
   #done = false
+  /** The body may be sent: from here on, standing still before its end is our own doing. */
+  #mayWrite = false
+  #connected = newConnection()
 
   constructor(pool: ConnectionPool, request: ExchangeRequest) {
     this.#pool = pool
@@ -37,8 +41,9 @@ export class HttpExchange implements Exchange {
   async write(bytes: Uint8Array): Promise<void> {
     await this.#ready.promise
     if (this.answered) return
-    const stream = this.#stream
-    if (this.#failure || !stream) throw this.#failure ?? new CairnError('CONNECTION_FAILED', 'The exchange is over.')
+    const stream = await this.#connected.promise
+    if (this.#failure) throw this.#failure
+    assert(bytes.length <= this.#unsentBytes, 'a body is as long as was said')
     this.#writesPending += 1
     try {
       await Promise.race([stream.write(bytes), this.#answeredEarly.promise])
@@ -57,6 +62,7 @@ export class HttpExchange implements Exchange {
     this.#failure = reason
     this.#ready.reject(reason)
     this.#response.reject(reason)
+    this.#connected.reject(reason)
     this.#stream?.destroy(reason)
     this.#cleanUp()
   }
@@ -67,6 +73,7 @@ export class HttpExchange implements Exchange {
       const { stream, reused } = await this.#pool.take(origin, this.#request.signal)
       if (this.#failure) return void this.#pool.giveBack(origin, stream)
       this.#stream = stream
+      this.#connected.resolve(stream)
       try {
         await this.#run(stream, origin, target)
         return
@@ -76,6 +83,8 @@ export class HttpExchange implements Exchange {
           reused && !this.answered && this.#unsentBytes === this.#request.contentLength && this.#writesPending === 0
         if (!untouched || this.#failure) throw error
         this.#pool.dropIdle(origin)
+        this.#stream = undefined
+        this.#connected = newConnection()
       }
     }
   }
@@ -90,10 +99,10 @@ export class HttpExchange implements Exchange {
     }
     await stream.write(formatRequestHead(method, target, all))
     const waitsForGoAhead = expectContinue === true && contentLength > 0
-    if (!waitsForGoAhead && contentLength > 0) this.#ready.resolve()
+    if (!waitsForGoAhead && contentLength > 0) this.#allowWrites()
     const head = await this.#readFinalHead(stream)
     this.answered = true
-    this.#ready.resolve()
+    this.#allowWrites()
     this.#answeredEarly.resolve()
     this.#deliver(stream, origin, head)
   }
@@ -104,8 +113,13 @@ export class HttpExchange implements Exchange {
       if (!bytes) throw new CairnError('CONNECTION_FAILED', `${this.#request.url} closed the connection without an answer.`)
       const head = parseResponseHead(bytes)
       if (head.status >= 200) return head
-      if (head.status === 100) this.#ready.resolve()
+      if (head.status === 100) this.#allowWrites()
     }
+  }
+
+  #allowWrites(): void {
+    this.#mayWrite = true
+    this.#ready.resolve()
   }
 
   #deliver(stream: SocketStream, origin: string, head: ResponseHead): void {
@@ -128,6 +142,9 @@ export class HttpExchange implements Exchange {
           if (count < wanted) throw new CairnError('CONNECTION_FAILED', `${origin} ended the connection within its answer.`)
           if (remaining === 0) finish()
           return count
+        } catch (error) {
+          this.destroy(asConnectionError(error))
+          throw this.#failure ?? error
         } finally {
           this.#readPending = false
         }
@@ -141,11 +158,7 @@ export class HttpExchange implements Exchange {
   #waitsForPeer(): boolean {
     if (!this.#stream) return true
     if (this.answered) return this.#readPending
-    return (
-      this.#writesPending > 0 ||
-      this.#unsentBytes === 0 ||
-      (this.#request.expectContinue === true && this.#unsentBytes === this.#request.contentLength)
-    )
+    return !this.#mayWrite || this.#writesPending > 0 || this.#unsentBytes === 0
   }
 
   #watch(): void {
@@ -160,7 +173,7 @@ export class HttpExchange implements Exchange {
     let since = performance.now()
     const timer = setInterval(
       () => {
-        const moved = this.#stream?.bytesMoved ?? 0
+        const moved = this.#stream?.progress ?? 0
         if (moved !== seen || !this.#waitsForPeer()) {
           seen = moved
           since = performance.now()
@@ -176,6 +189,12 @@ export class HttpExchange implements Exchange {
   #cleanUp(): void {
     this.#cleanups.splice(0).forEach((undo) => undo())
   }
+}
+
+function newConnection(): Deferred<SocketStream> {
+  const connected = deferred<SocketStream>()
+  void observed(connected.promise)
+  return connected
 }
 
 function splitUrl(url: string): { origin: string; target: string } {

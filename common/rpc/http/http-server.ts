@@ -15,7 +15,8 @@ import {
   type RequestHandler,
 } from '../transport.js'
 import { errorResponse } from '../error-response.js'
-import { formatResponseHead, parseRequestHead, type RequestHead } from './head.js'
+import { produceExactly } from '../streaming-body.js'
+import { formatResponseHead, isBodiless, parseRequestHead, type RequestHead } from './head.js'
 import { asConnectionError, SocketStream } from './socket-stream.js'
 
 /** A connection on which no head arrives for so long is closed. Longer than clients keep idle ones. */
@@ -109,21 +110,27 @@ class Connection {
       head = parseRequestHead(headBytes)
     } catch (error) {
       await this.#send(errorResponse(error), false, 'GET')
-      return this.#linger(LINGER_BYTES_MAX)
+      return this.#linger()
     }
     const body = new BodyReader(this.#stream, head, () => this.#interim(100))
     const abort = new AbortController()
-    const offClose = this.#stream.onClose(() =>
-      abort.abort(new CairnError('CONNECTION_FAILED', 'The client has closed the connection.')),
-    )
-    const response = await this.#handler(toIncoming(head, body, abort.signal, (status) => this.#interim(status))).catch(
-      errorResponse,
-    )
+    const gone = (): void => abort.abort(new CairnError('CONNECTION_FAILED', 'The client has closed the connection.'))
+    const offClose = this.#stream.onClose(gone)
+    // A client that ends its direction before it has the answer has given up, or so rarely not that nobody misses it.
+    this.#stream.socket.once('end', gone)
+    if (body.remaining === 0 || body.goAheadPending) this.#stream.watch()
+    let answering = false
+    const interim = (status: 100 | 102): void => {
+      if (!answering) this.#interim(status)
+    }
+    const response = await this.#handler(toIncoming(head, body, abort.signal, interim)).catch(errorResponse)
+    answering = true
     offClose()
+    this.#stream.socket.off('end', gone)
     const reusable = head.keepAlive && !this.#stopping && body.remaining <= 64 * KiB && !body.goAheadPending
     await this.#send(response, reusable, head.method)
     this.#busy = false
-    if (!reusable) return this.#linger(body.remaining)
+    if (!reusable || this.#stopping) return this.#linger()
     await body.discard()
     return true
   }
@@ -135,27 +142,28 @@ class Connection {
   async #send(response: OutgoingResponse, keepAlive: boolean, method: string): Promise<void> {
     const { body } = response
     const contentLength = isStreamingBody(body) ? body.contentLength : (body?.length ?? 0)
+    const bodiless = method === 'HEAD' || isBodiless(response.status)
     let head: Buffer
     try {
       head = formatResponseHead(response.status, {
         ...response.headers,
-        'content-length': String(contentLength),
+        ...(bodiless && method !== 'HEAD' ? {} : { 'content-length': String(contentLength) }),
         ...(keepAlive ? {} : { connection: 'close' }),
       })
     } catch (error) {
       if (isStreamingBody(body)) await body.discard()
       throw error
     }
-    if (method === 'HEAD' && isStreamingBody(body)) await body.discard()
-    if (method === 'HEAD' || body === undefined) return this.#stream.write(head)
+    if (bodiless && isStreamingBody(body)) await body.discard()
+    if (bodiless || body === undefined) return this.#stream.write(head)
     if (!isStreamingBody(body)) return this.#stream.write(Buffer.concat([head, body]))
     this.#stream.socket.write(head)
-    await body.produce(this.#stream)
+    await produceExactly(body, this.#stream)
   }
 
-  async #linger(remaining: number): Promise<false> {
+  /** Ends our direction and waits for the other side to end its own, but not for ever. */
+  async #linger(): Promise<false> {
     this.#stream.end()
-    if (remaining === 0) return false
     const timer = setTimeout(() => this.cut(), LINGER_MS)
     const scratch = new Uint8Array(64 * KiB)
     try {
@@ -179,8 +187,8 @@ function watchStalls(stream: SocketStream, limitMs: () => number): NodeJS.Timeou
   let seen = -1
   let since = performance.now()
   return setInterval(() => {
-    if (stream.bytesMoved !== seen) {
-      seen = stream.bytesMoved
+    if (stream.progress !== seen) {
+      seen = stream.progress
       since = performance.now()
     } else if (performance.now() - since > limitMs()) {
       stream.destroy(new CairnError('TIMEOUT', 'The connection stood still for too long.'))
@@ -208,6 +216,7 @@ class BodyReader implements ByteReader {
     if (wanted === 0) return 0
     const count = await this.#stream.readInto(wanted === target.length ? target : target.subarray(0, wanted), onProgress)
     this.remaining -= count
+    if (this.remaining === 0) this.#stream.watch()
     if (count < wanted) throw new CairnError('CONNECTION_FAILED', 'The connection ended within the request body.')
     return count
   }
@@ -234,6 +243,8 @@ function toIncoming(
     body,
     signal,
     interim: (status) => {
+      // Whoever did not ask for a go-ahead may take one for the answer.
+      if (status === 100 && !body.goAheadPending) return
       if (status === 100) body.goAheadPending = false
       interim(status)
     },

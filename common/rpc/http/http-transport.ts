@@ -72,9 +72,21 @@ export class HttpTransport implements Transport {
   }
 }
 
+/** What undici calls an answer that came, but is none. */
+const NOT_THIS_PROTOCOL = [
+  'HTTPParserError',
+  'HeadersOverflowError',
+  'ResponseExceededMaxSizeError',
+  'ResponseContentLengthMismatchError',
+]
+
 function describe(error: unknown, url: string): CairnError {
   const known = asConnectionError(error)
-  return new CairnError(known.code, `${url}: ${known.message}`, { cause: error, ...(known.data ? { data: known.data } : {}) })
+  const unintelligible = error instanceof Error && NOT_THIS_PROTOCOL.includes(error.name)
+  return new CairnError(unintelligible ? 'PROTOCOL_ERROR' : known.code, `${url}: ${known.message}`, {
+    cause: error,
+    ...(known.data ? { data: known.data } : {}),
+  })
 }
 
 function flatten(headers: Record<string, string | string[] | undefined>): Record<string, string> {

@@ -27,8 +27,7 @@ interface PendingRead {
 
 export class SocketStream {
   readonly socket: net.Socket
-  /** Counts every byte that moved, either way: whoever watches for stalls compares it with what it saw last. */
-  bytesMoved = 0
+  #bytesMoved = 0
   #stash: Uint8Array[] = []
   #pending: PendingRead | undefined
   #paused = true
@@ -94,9 +93,21 @@ export class SocketStream {
     return this.socket.destroyed || this.#ended
   }
 
+  /** Changes whenever a byte moves, either way: whoever watches for stalls compares it with what it saw last. */
+  get progress(): number {
+    // A large write counts as it drains, not only at its end: on a slow line that may be long in coming.
+    const handle = (this.socket as unknown as { _handle?: { writeQueueSize?: number } | null })._handle
+    return this.#bytesMoved - (handle?.writeQueueSize ?? 0)
+  }
+
   /** Whether bytes have arrived that nobody has read. */
   get hasUnread(): boolean {
     return this.#stash.length > 0
+  }
+
+  /** Goes on reading although nobody asks for bytes, so that the other side's end is noticed. What comes is kept for the next read. */
+  watch(): void {
+    if (!this.#pending && this.#stash.length === 0) this.#resume()
   }
 
   /** Calls back once when the connection is gone, with the error if it was one. Returns how to unsubscribe. */
@@ -137,11 +148,12 @@ export class SocketStream {
       const searchFrom = Math.max(0, head.length - 3)
       head = concat(head, piece)
       const end = Buffer.from(head.buffer, head.byteOffset, head.length).indexOf('\r\n\r\n', searchFrom)
-      if (end >= 0) {
+      if (end >= 0 && end + 4 <= HEAD_BYTES_MAX) {
         if (end + 4 < head.length) this.#stash.unshift(head.slice(end + 4))
         return head.subarray(0, end + 4)
       }
-      if (head.length > HEAD_BYTES_MAX) throw new CairnError('PROTOCOL_ERROR', `A message head has over ${HEAD_BYTES_MAX} bytes.`)
+      if (end >= 0 || head.length > HEAD_BYTES_MAX)
+        throw new CairnError('PROTOCOL_ERROR', `A message head has over ${HEAD_BYTES_MAX} bytes.`)
     }
   }
 
@@ -151,7 +163,7 @@ export class SocketStream {
       if (this.#error) return reject(this.#error)
       this.socket.write(bytes, (error) => {
         if (error) return reject(this.#error ?? asConnectionError(error))
-        this.bytesMoved += bytes.length
+        this.#bytesMoved += bytes.length
         resolve()
       })
     })
@@ -205,13 +217,13 @@ export class SocketStream {
       this.#advance(pending, count, fromScratch)
     }
     if (rest.length === 0) return
-    if (!pending && fromScratch) this.bytesMoved += rest.length
+    if (!pending && fromScratch) this.#bytesMoved += rest.length
     if (fromScratch) this.#stash.push(rest.slice())
     else this.#stash.unshift(rest)
   }
 
   #advance(pending: PendingRead, count: number, counts = true): void {
-    if (counts) this.bytesMoved += count
+    if (counts) this.#bytesMoved += count
     pending.filled += count
     pending.onProgress?.(pending.filled)
     if (pending.filled === pending.target.length) this.#finish(pending)
