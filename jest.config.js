@@ -4,6 +4,8 @@ export default {
   testEnvironment: '../test/jest-environment.cjs',
   testMatch: ['<rootDir>/test/**/*.test.js'],
   transform: {},
-  testTimeout: 60_000,
+  testTimeout: 120_000,
+  // Many tests wait for deaths to be noticed: two at a time fill two cores.
+  maxWorkers: 2,
   injectGlobals: false,
 }

@@ -57,6 +57,7 @@ test('two servers die at once: no byte is lost, and every chunk is back at three
   for (const one of dead) cluster.kill(one)
   await cluster.ok('get', '/b/x', cluster.file('during'))
   expect(await sha256(cluster.file('during'))).toBe(sum)
+  for (const one of dead) await cluster.until('its death is noticed', async () => (await stateOf(cluster, one.id)) === 'dead')
   await cluster.untilHealthy(CHUNKS)
   for (const replicas of await replicasOf(cluster)) {
     expect(new Set(replicas).size).toBe(3)
@@ -128,8 +129,9 @@ test('a server with several data directories spreads chunks over them, and serve
   first.kill()
   rmSync(directories[1] as string, { recursive: true })
   await using _second = new ExtraServer(cluster, directories)
+  const held = (): number => directories.reduce((total, directory) => total + chunkFiles(directory).length, 0)
+  await cluster.until('what the lost directory held is back', async () => held() === CHUNKS)
   await cluster.untilHealthy(CHUNKS)
-  expect(directories.reduce((total, directory) => total + chunkFiles(directory).length, 0)).toBe(CHUNKS)
   await cluster.ok('get', '/b/x', cluster.file('out'))
   expect(await sha256(cluster.file('out'))).toBe(sum)
 })
