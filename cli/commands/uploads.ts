@@ -22,7 +22,8 @@ export function registerUploads(program: Command): void {
 }
 
 async function list(client: CairnClient, flags: GlobalOptions): Promise<void> {
-  const table = new Table({ head: ['upload', 'path', 'uploaded', 'of', 'owner', 'last active', 'expires'] })
+  const head = ['upload', 'path', 'uploaded', 'of', 'owner', 'last active', 'expires']
+  const table = new Table({ head, style: { head: [], border: [] } })
   for (let after: UploadId | undefined, more = true; more;) {
     const page = await client.api.call('listUploads', { query: after === undefined ? {} : { after } })
     for (const one of page.uploads) {
