@@ -27,7 +27,8 @@ export function progressDisplay(clock: Clock, label: string, quiet: boolean): Pr
   }
   const meter = new RateMeter(clock, RATE_WINDOW_MS)
   const bar = new SingleBar({
-    format: `${label}  {bar}  {percent}  {done} / {total}  {rate}/s  {eta}`,
+    // Names of our own: total, percentage and eta would be filled in by the library, in bytes and seconds.
+    format: `${label}  {bar}  {share}  {done} / {size}  {rate}/s  {left}`,
     barCompleteChar: '█',
     barIncompleteChar: '░',
     barsize: 30,
@@ -40,10 +41,10 @@ export function progressDisplay(clock: Clock, label: string, quiet: boolean): Pr
     const left = progress.totalBytes === null ? null : progress.totalBytes - progress.doneBytes
     return {
       done: formatSize(progress.doneBytes),
-      total: progress.totalBytes === null ? '?' : formatSize(progress.totalBytes),
-      percent: progress.totalBytes ? `${Math.floor((progress.doneBytes / progress.totalBytes) * 100)}%` : '',
+      size: progress.totalBytes === null ? '?' : formatSize(progress.totalBytes),
+      share: progress.totalBytes ? `${Math.floor((progress.doneBytes / progress.totalBytes) * 100)}%` : '',
       rate: formatSize(rate),
-      eta: left === null || rate === 0 ? '' : left === 0 ? 'finishing' : `${formatDuration((left / rate) * SECOND_MS)} left`,
+      left: left === null || rate === 0 ? '' : left === 0 ? 'finishing' : `${formatDuration((left / rate) * SECOND_MS)} left`,
     }
   }
   let started = false
