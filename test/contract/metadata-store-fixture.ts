@@ -6,6 +6,7 @@ import { newId, type ChunkId, type DiskId } from '../../common/ids.js'
 import { NO_PRECONDITION } from '../../common/protocol/precondition.js'
 import { SeededRandom } from '../../common/random/seeded-random.js'
 import { MiB } from '../../common/units.js'
+import type { DiskReport } from '../../common/protocol/cluster.js'
 import type { MetadataStore } from '../../master/store/metadata-store.js'
 import type { ServerRecord } from '../../master/store/operations/servers.js'
 
@@ -43,7 +44,7 @@ export class StoreFixture {
     return fixture
   }
 
-  async addServer(index: number, changes: { zone?: string } = {}): Promise<TestServer> {
+  async addServer(index: number, changes: { zone?: string; disk?: Partial<DiskReport> } = {}): Promise<TestServer> {
     const diskId = newId<DiskId>(random)
     const record = await this.store.registerServer({
       serverId: null,
@@ -54,7 +55,9 @@ export class StoreFixture {
       zone: changes.zone ?? 'z',
       rack: 'r',
       host: 'h',
-      disks: [{ diskId, path: `/d${index}`, state: 'ok', totalBytes: 1, freeBytes: 1, usedBytes: 0, chunkCount: 0 }],
+      disks: [
+        { diskId, path: `/d${index}`, state: 'ok', totalBytes: 1, freeBytes: 1, usedBytes: 0, chunkCount: 0, ...changes.disk },
+      ],
       seen: { epoch: 0, position: 0 },
     })
     return { ...record, diskId }

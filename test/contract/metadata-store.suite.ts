@@ -217,5 +217,53 @@ export function metadataFilesSuite(name: string, open: () => Promise<StoreUnderT
       await fixture.upload('/b/k', [5])
       expect(await fixture.openUpload('/b/k', { precondition: exists })).toMatchObject({ path: '/b/k' })
     })
+
+    describe('with servers in two zones', () => {
+      const FREE = { state: 'ok', totalBytes: 2 ** 40, freeBytes: 2 ** 39, usedBytes: 0, chunkCount: 0 } as const
+
+      /** A chunk with copies on two servers of zone z, reported; a third server stands in another zone. */
+      async function closeCopies() {
+        const far = await fixture.addServer(9, { zone: 'far', disk: FREE })
+        const [one, two] = servers as [TestServer, TestServer]
+        const { uploadId, writerEpoch } = await fixture.openUpload('/b/k')
+        const chunk = { index: 0, lengthBytes: 10, chunkId: chunkId(), root: root(1) }
+        await store.allocateChunks({ uploadId, writerEpoch, chunks: [{ ...chunk, isNew: true, targets: [] }] })
+        const receipts = [one, two].map((server) => fixture.receiptOf(server, chunk.chunkId, 10, chunk.root))
+        await store.reportChunks({ uploadId, writerEpoch, chunks: [{ ...chunk, offset: 0, receipts }] })
+        const commit = { uploadId, writerEpoch, sizeBytes: 10, chunkCount: 1, checksum: fileChecksum([chunk]) }
+        return { far, uploadId, writerEpoch, chunk, commit }
+      }
+
+      beforeEach(async () => {
+        // The fixture's servers say that they are full; here they have room, and so their zone counts.
+        for (const server of servers) {
+          const disks = [{ ...FREE, diskId: server.diskId, path: '/d' }]
+          await store.recordBeats({ beats: [{ serverNo: server.serverNo, atMs: store.now(), disks, seen: server.seen }] })
+        }
+      })
+
+      test('copies in one of them are not enough: the chunk is to be sent again, and a copy in the other makes it whole', async () => {
+        const { far, uploadId, writerEpoch, chunk, commit } = await closeCopies()
+        await expect(store.commitUpload(commit)).rejects.toMatchObject({ code: 'NOT_ENOUGH_REPLICAS', data: { zones: 1 } })
+        expect((await store.listUploadChunks({ uploadId, from: 0, limit: 10 })).chunks).toEqual([])
+        const receipts = [fixture.receiptOf(far, chunk.chunkId, 10, chunk.root)]
+        await store.reportChunks({ uploadId, writerEpoch, chunks: [{ ...chunk, offset: 0, receipts }] })
+        expect((await store.listUploadChunks({ uploadId, from: 0, limit: 10 })).chunks).toHaveLength(1)
+        expect(await store.commitUpload(commit)).toMatchObject({ generation: 1 })
+      })
+
+      test('a zone that has fallen silent is not waited for', async () => {
+        const { far, commit } = await closeCopies()
+        await store.setServerStates({ changes: [{ serverNo: far.serverNo, state: 'suspect' }] })
+        expect(await store.commitUpload(commit)).toMatchObject({ generation: 1 })
+      })
+
+      test('a zone without room is not waited for', async () => {
+        const { far, commit } = await closeCopies()
+        const disks = [{ ...FREE, freeBytes: 1000, diskId: far.diskId, path: '/d' }]
+        await store.recordBeats({ beats: [{ serverNo: far.serverNo, atMs: store.now(), disks, seen: far.seen }] })
+        expect(await store.commitUpload(commit)).toMatchObject({ generation: 1 })
+      })
+    })
   })
 }

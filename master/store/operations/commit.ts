@@ -13,6 +13,7 @@ import { all, one, run, statement, type Operation } from '../engine/statement.js
 import { ManifestState, ReplicaState, UploadState, type FileColumns, type UploadTable } from '../schema.js'
 import { logChange, once, type OperationContext, type RequestKey } from './context.js'
 import { findName, nextGeneration, putName, toFileInfo } from './names.js'
+import { spreadRule, tooClose, type SpreadRule } from './failure-domains.js'
 import { tooFewCopies } from './upload-chunks.js'
 import { closeUpload, useUpload } from './uploads.js'
 
@@ -64,6 +65,9 @@ function* commit(ctx: OperationContext, args: CommitUploadArgs): Operation<FileI
   yield* checkDraft(upload, args)
   const weakest = yield* one(weakestChunk, { manifest: upload.manifest_id, min: upload.min_replicas })
   if (weakest) throw tooFewCopies(weakest.chunk_index, weakest.copies, upload.min_replicas)
+  const rule = yield* spreadRule(upload.min_replicas, upload.chunk_size_bytes)
+  const close = yield* tooClose(rule, upload.manifest_id)
+  if (rule && close) throw tooCloseTogether(close, rule)
   const row: FileColumns = {
     path: upload.path,
     file_id: current?.file_id ?? ctx.newId(),
@@ -87,6 +91,13 @@ function* commit(ctx: OperationContext, args: CommitUploadArgs): Operation<FileI
   })
   return toFileInfo(row)
 }
+
+const tooCloseTogether = (chunk: { index: number; domains: number }, rule: SpreadRule): CairnError =>
+  new CairnError(
+    'NOT_ENOUGH_REPLICAS',
+    `The live copies of chunk ${chunk.index} lie in ${chunk.domains} ${rule.level}, ${rule.domains} are needed while there are several. Nothing was acknowledged.`,
+    { data: { chunkIndex: chunk.index, [`${rule.level}s`]: chunk.domains, needed: rule.domains } },
+  )
 
 function* checkDraft(upload: UploadTable, claim: CommitUploadArgs): Operation<void> {
   const rows = yield* all(draftChunks, { manifest: upload.manifest_id })

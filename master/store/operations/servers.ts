@@ -184,7 +184,7 @@ function* join(ctx: OperationContext, args: RegisterServerArgs): Operation<Serve
     registered_ms: ctx.nowMs,
     heartbeat_ms: ctx.nowMs,
     used_bytes: 0,
-    free_bytes: 0,
+    free_bytes: args.disks.reduce((total, disk) => total + disk.freeBytes, 0),
     chunk_count: 0,
     seen_epoch: args.seen.epoch,
     seen_position: args.seen.position,

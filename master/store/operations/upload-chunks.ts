@@ -7,6 +7,7 @@ import { toBytes, toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
 import { ChunkState, ReplicaState, type ChunkTable, type ManifestChunkTable, type UploadTable } from '../schema.js'
 import { count, once, type OperationContext, type RequestKey } from './context.js'
+import { isSpread, spreadRule } from './failure-domains.js'
 import { condemnChunk } from './garbage.js'
 import { reassess } from './health.js'
 import { recordCopy } from './replicas.js'
@@ -213,17 +214,18 @@ export const tooFewCopies = (index: number, copies: number, min: number): CairnE
     },
   )
 
-/** Completed chunks that still have enough live copies to be committed; the others are to be sent again. */
+/** Completed chunks that still have enough live copies, far enough apart, to be committed; the others are to be sent again. */
 export function* listUploadChunks(
   _ctx: OperationContext,
   args: { uploadId: string; from: number; limit: number },
 ): Operation<{ chunks: CompletedChunk[]; next: number | null }> {
   const upload = yield* findUpload(args.uploadId)
   const rows = yield* all(draftPage, { manifest: upload.manifest_id, from: args.from, limit: args.limit })
+  const rule = yield* spreadRule(upload.min_replicas, upload.chunk_size_bytes)
   const chunks: CompletedChunk[] = []
   for (const row of rows) {
     const copies = (yield* one(liveCopies, { chunk: row.chunk_id }))?.copies ?? 0
-    if (copies < upload.min_replicas) continue
+    if (copies < upload.min_replicas || !(yield* isSpread(rule, row.chunk_id))) continue
     chunks.push({
       index: row.chunk_index,
       chunkId: toHex(row.chunk_id),
