@@ -31,7 +31,7 @@ test('an older database deletes nothing and says so; accepted, it goes on under 
   await randomFile(second.file('in'), 3 * MiB)
   await second.ok('put', second.file('in'), '/b/new', '--chunk-size', '1MiB')
   await second.untilHealthy(5)
-  await second.stop()
+  await second[Symbol.asyncDispose]()
   rmSync(master, { recursive: true })
   cpSync(kept, master, { recursive: true })
   expect(chunkFiles(second)).toHaveLength(15)
