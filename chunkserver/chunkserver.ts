@@ -1,12 +1,10 @@
 /** A chunkserver: its parts, wired. Runs on any disk, clock and transport; main.ts gives it the real ones. */
-import path from 'node:path'
-import { z } from 'zod'
 import type { Clock } from '../common/clock/clock.js'
 import type { Disk } from '../common/disk/disk.js'
-import { CairnError, systemCode } from '../common/errors/cairn-error.js'
+import { CairnError } from '../common/errors/cairn-error.js'
 import type { ServerId } from '../common/ids.js'
 import type { Logger } from '../common/observe/logger.js'
-import { metadataPosition, type Command, type MetadataPosition } from '../common/protocol/cluster.js'
+import type { Command, MetadataPosition } from '../common/protocol/cluster.js'
 import type { Random } from '../common/random/random.js'
 import type { Listener, ListenOptions, RequestHandler, Transport } from '../common/rpc/transport.js'
 import { SECOND_MS } from '../common/units.js'
@@ -16,6 +14,7 @@ import { Replicator } from './control/replicator.js'
 import { Admission } from './data/admission.js'
 import { createChunkserverMetrics, type ChunkserverMetrics } from './metrics.js'
 import { Maintenance } from './scrub/maintenance.js'
+import { readSeen, saveSeen } from './seen-position.js'
 import type { ChunkserverContext } from './server-context.js'
 import { FileChunkStore } from './store/file-chunk-store.js'
 
@@ -40,7 +39,6 @@ export interface ChunkserverOptions {
   readonly processMetrics?: boolean
 }
 
-const SEEN_FILE = 'seen.json'
 /** The metadata position changes with every write; remembering it this often is enough to tell an old database. */
 const SEEN_INTERVAL_MS = 5 * SECOND_MS
 
@@ -100,7 +98,8 @@ export class Chunkserver implements AsyncDisposable {
     let handler: RequestHandler = () => Promise.reject(new CairnError('STARTING', 'The chunkserver is starting.'))
     try {
       const listener = await options.transport.listen(options.listen, (request) => handler(request))
-      const seen = await readSeen(options.disk, options.directories[0] as string)
+      const directories = store.chunkDisks.filter((disk) => !disk.failed).map((disk) => disk.directory)
+      const seen = await readSeen(options.disk, directories)
       const server = new Chunkserver(options, store, listener, seen)
       handler = chunkserverHandler({
         context: server.#context,
@@ -167,12 +166,12 @@ export class Chunkserver implements AsyncDisposable {
   }
 
   async #saveSeen(): Promise<void> {
-    const file = path.join(this.#options.directories[0] as string, SEEN_FILE)
-    try {
-      await this.#options.disk.replaceFile(file, new TextEncoder().encode(JSON.stringify(this.#seen)))
-    } catch (error) {
-      this.#options.log.warn({ error }, 'the metadata position could not be remembered')
-    }
+    await saveSeen(this.#options.disk, this.#directories(), this.#seen, this.#options.log)
+  }
+
+  /** Those that are in use. */
+  #directories(): string[] {
+    return this.store.chunkDisks.filter((disk) => !disk.failed).map((disk) => disk.directory)
   }
 
   async close(): Promise<void> {
@@ -188,16 +187,5 @@ export class Chunkserver implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close()
-  }
-}
-
-const seenFile = z.object(metadataPosition.shape)
-
-async function readSeen(disk: Disk, directory: string): Promise<MetadataPosition> {
-  try {
-    return seenFile.parse(JSON.parse(new TextDecoder().decode(await disk.readFile(path.join(directory, SEEN_FILE)))))
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return { epoch: 0, position: 0 }
-    throw error
   }
 }

@@ -12,6 +12,7 @@ import { bytesToHex, newId, type ClusterId, type RequestId, type ServerId } from
 import {
   CHANGES_PER_HEARTBEAT_MAX,
   heartbeat,
+  isLater,
   PROTOCOL_VERSION,
   registerServer,
   reportShard,
@@ -299,6 +300,3 @@ export class MemberLink implements MembershipSource {
     }
   }
 }
-
-const isLater = (one: MetadataPosition, other: MetadataPosition): boolean =>
-  one.epoch > other.epoch || (one.epoch === other.epoch && one.position > other.position)

@@ -42,7 +42,8 @@ const READ_ERRORS_MAX = 8
 const READ_ERROR_WINDOW_MS = 10 * 60_000
 
 /** What a disk says when it is broken, unplugged, or was turned read-only by the kernel because of errors. */
-const DISK_FATAL = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'EUCLEAN', 'ESTALE', 'EREMOTEIO'])
+/** Codes by which the system says that a disk itself is in trouble, rather than a path or a right. */
+export const DISK_FATAL: ReadonlySet<string> = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'EUCLEAN', 'ESTALE', 'EREMOTEIO'])
 
 export type IoPurpose = 'read' | 'write' | 'sync'
 

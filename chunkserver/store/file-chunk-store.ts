@@ -11,7 +11,7 @@ import { LEAF_BYTES, leafCount } from '../../common/checksum/tree.js'
 import type { IdSetDigest } from '../../common/checksum/id-set-digest.js'
 import type { Clock } from '../../common/clock/clock.js'
 import type { DirectoryLock, Disk } from '../../common/disk/disk.js'
-import { CairnError, isCairnError, systemCode } from '../../common/errors/cairn-error.js'
+import { CairnError, isCairnError, messageOf, systemCode } from '../../common/errors/cairn-error.js'
 import { KeyedMutex } from '../../common/flow/keyed-mutex.js'
 import type { ChunkId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
@@ -19,7 +19,7 @@ import type { ChunkLocation } from '../../common/protocol/chunk-data.js'
 import type { DiskReport, StoreChange } from '../../common/protocol/cluster.js'
 import type { Random } from '../../common/random/random.js'
 import { KiB, SECOND_MS } from '../../common/units.js'
-import { ChunkDisk, diskFull } from './chunk-disk.js'
+import { ChunkDisk, DISK_FATAL, diskFull } from './chunk-disk.js'
 import { ChunkFileReader, readFooter } from './chunk-file-reader.js'
 import { ChunkFileWriter, ComparingWriter, type WriterHooks } from './chunk-file-writer.js'
 import { chunkFileBytes } from './chunk-file.js'
@@ -72,6 +72,7 @@ export class FileChunkStore implements ChunkStore {
   readonly #verifying = new BlockPool(VERIFY_BUFFERS)
   readonly #publishing = new KeyedMutex<ChunkId>()
   #names = 0
+  #leftOut: unknown
 
   private constructor(options: FileChunkStoreOptions) {
     this.#options = options
@@ -81,13 +82,34 @@ export class FileChunkStore implements ChunkStore {
   static async open(options: FileChunkStoreOptions): Promise<FileChunkStore> {
     const store = new FileChunkStore(options)
     try {
-      for (const directory of options.directories) await store.#openDirectory(directory)
-      await Promise.all(store.#disks.map((disk) => store.#scan(disk)))
+      for (const directory of options.directories) await store.#unlessDiskFails(directory, () => store.#openDirectory(directory))
+      await Promise.all(store.#disks.map((disk) => store.#unlessDiskFails(disk.directory, () => store.#scan(disk), disk)))
+      store.#expectUsable()
     } catch (error) {
       await store.close()
       throw error
     }
     return store
+  }
+
+  /** A disk in trouble is left out, and the others serve. What else is wrong with a directory is for the operator. */
+  async #unlessDiskFails(directory: string, work: () => Promise<void>, disk?: ChunkDisk): Promise<void> {
+    try {
+      await work()
+    } catch (error) {
+      const isFatal = isCairnError(error, 'DISK_FAILED') || DISK_FATAL.has(systemCode(error) ?? '')
+      if (!isFatal) throw error
+      this.#options.log.error({ directory, error }, 'a disk cannot be used and is left out')
+      this.#leftOut ??= error
+      disk?.fail(error)
+    }
+  }
+
+  /** Without a disk that knows who we are, a new server would come up beside the old one's remains. @throws what failed */
+  #expectUsable(): void {
+    if (this.#leftOut === undefined) return
+    if (this.#disks.some((disk) => !disk.failed) && this.identity().serverId !== null) return
+    throw this.#leftOut instanceof Error ? this.#leftOut : new CairnError('DISK_FAILED', messageOf(this.#leftOut))
   }
 
   async #openDirectory(directory: string): Promise<void> {

@@ -38,6 +38,9 @@ export type DiskReport = z.infer<typeof diskReport>
 export const metadataPosition = z.object({ epoch: count, position: count })
 export type MetadataPosition = z.infer<typeof metadataPosition>
 
+export const isLater = (one: MetadataPosition, other: MetadataPosition): boolean =>
+  one.epoch > other.epoch || (one.epoch === other.epoch && one.position > other.position)
+
 export const signingKey = z.object({ keyId: z.string(), secret: z.string().regex(/^[0-9a-f]{64}$/) })
 
 const registerBody = z.object({

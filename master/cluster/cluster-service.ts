@@ -10,6 +10,7 @@ import { CairnError } from '../../common/errors/cairn-error.js'
 import { bytesToHex, newId, type ServerId } from '../../common/ids.js'
 import { Periodic } from '../../common/flow/periodic.js'
 import {
+  isLater,
   PROTOCOL_VERSION,
   type Command,
   type HeartbeatBody,
@@ -338,6 +339,3 @@ export class ClusterService {
     return { heartbeatIntervalMs, deadAfterMs }
   }
 }
-
-const isLater = (one: MetadataPosition, other: MetadataPosition): boolean =>
-  one.epoch > other.epoch || (one.epoch === other.epoch && one.position > other.position)

@@ -6,6 +6,8 @@ import path from 'node:path'
 import { FileChunkStore } from '../../chunkserver/store/file-chunk-store.js'
 import { xxh64 } from '../../common/checksum/xxh64.js'
 import { SystemClock } from '../../common/clock/system-clock.js'
+import type { Disk } from '../../common/disk/disk.js'
+import { newId, type ClusterId, type ServerId } from '../../common/ids.js'
 import { MemoryDisk } from '../../common/disk/memory-disk.js'
 import { NodeDisk } from '../../common/disk/node-disk.js'
 import { silentLogger } from '../../common/observe/logger.js'
@@ -69,4 +71,38 @@ test('chunks are taken again after their directories were removed, but not into 
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }
+})
+
+/** A disk on which everything below a directory fails as a broken medium does. */
+function broken(disk: MemoryDisk, directory: string): Disk {
+  return new Proxy<Disk>(disk, {
+    get(target, name: keyof Disk) {
+      const method = Reflect.get(target, name) as (...args: unknown[]) => Promise<unknown>
+      return (...args: unknown[]) => {
+        const fails = typeof args[0] === 'string' && args[0].startsWith(directory)
+        return fails ? Promise.reject(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' })) : method.apply(target, args)
+      }
+    },
+  })
+}
+
+test('a disk that cannot be read at the start costs its chunks, not the server; without any that knows us there is no start', async () => {
+  const disk = new MemoryDisk()
+  const directories = ['/one', '/two']
+  const first = await FileChunkStore.open({ ...common, disk, directories })
+  await first.settle({ serverId: newId<ServerId>(common.random), clusterId: newId<ClusterId>(common.random) })
+  first.startSequence(1000)
+  const chunks = [newChunk(MiB), newChunk(MiB), newChunk(MiB), newChunk(MiB)]
+  for (const chunk of chunks) await put(first, chunk, dataOf(MiB))
+  const places = new Map(chunks.map((chunk) => [chunk.chunkId, first.locate(chunk.chunkId)?.dir]))
+  const { serverId } = first.identity()
+  await first.close()
+
+  await using second = await FileChunkStore.open({ ...common, disk: broken(disk, '/one'), directories })
+  expect(second.identity().serverId).toBe(serverId)
+  for (const chunk of chunks) expect(second.find(chunk.chunkId) !== undefined).toBe(places.get(chunk.chunkId) === '/two')
+  await expect(FileChunkStore.open({ ...common, disk: broken(disk, '/'), directories })).rejects.toMatchObject({ code: 'EIO' })
+  await expect(
+    FileChunkStore.open({ ...common, disk: broken(disk, '/one'), directories: ['/one', '/fresh'] }),
+  ).rejects.toMatchObject({ code: 'EIO' })
 })
