@@ -98,8 +98,7 @@ export class Chunkserver implements AsyncDisposable {
     let handler: RequestHandler = () => Promise.reject(new CairnError('STARTING', 'The chunkserver is starting.'))
     try {
       const listener = await options.transport.listen(options.listen, (request) => handler(request))
-      const directories = store.chunkDisks.filter((disk) => !disk.failed).map((disk) => disk.directory)
-      const seen = await readSeen(options.disk, directories)
+      const seen = await readSeen(options.disk, store.usableDirectories)
       const server = new Chunkserver(options, store, listener, seen)
       handler = chunkserverHandler({
         context: server.#context,
@@ -166,12 +165,7 @@ export class Chunkserver implements AsyncDisposable {
   }
 
   async #saveSeen(): Promise<void> {
-    await saveSeen(this.#options.disk, this.#directories(), this.#seen, this.#options.log)
-  }
-
-  /** Those that are in use. */
-  #directories(): string[] {
-    return this.store.chunkDisks.filter((disk) => !disk.failed).map((disk) => disk.directory)
+    await saveSeen(this.#options.disk, this.store.usableDirectories, this.#seen, this.#options.log)
   }
 
   async close(): Promise<void> {

@@ -43,7 +43,11 @@ const READ_ERROR_WINDOW_MS = 10 * 60_000
 
 /** What a disk says when it is broken, unplugged, or was turned read-only by the kernel because of errors. */
 /** Codes by which the system says that a disk itself is in trouble, rather than a path or a right. */
-export const DISK_FATAL: ReadonlySet<string> = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'EUCLEAN', 'ESTALE', 'EREMOTEIO'])
+const DISK_FATAL: ReadonlySet<string> = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'EUCLEAN', 'ESTALE', 'EREMOTEIO'])
+
+/** Whether it is the disk that failed, not what was asked of it. */
+export const isDiskTrouble = (error: unknown): boolean =>
+  isCairnError(error, 'DISK_FAILED') || DISK_FATAL.has(systemCode(error) ?? '')
 
 export type IoPurpose = 'read' | 'write' | 'sync'
 

@@ -17,6 +17,8 @@ export interface IndexEntry<DiskRef> {
 /** Beyond this the oldest changes are dropped: the comparison of digests finds what they said. */
 const JOURNAL_MAX = 100_000
 
+const NO_FOOTER = { lengthBytes: 0, root: '' as Checksum64 }
+
 export const shardOf = (chunkId: ChunkId): number => Number.parseInt(chunkId.slice(0, 2), 16)
 
 export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId'] }> {
@@ -47,17 +49,12 @@ export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId']
     this.#put({ ...entry, sequence: 0, state: 'good' })
   }
 
-  /** A damaged copy found by the start-up scan. Nothing of it can be read, but it is there and to be replaced. */
-  loadCorrupt(chunkId: ChunkId, disk: DiskRef): void {
+  /** A bad copy found by the start-up scan, to be replaced. With a whole footer its good leaves can still be read. */
+  loadCorrupt(chunkId: ChunkId, disk: DiskRef, footer: Pick<StoredChunk, 'lengthBytes' | 'root'> = NO_FOOTER): void {
     if (this.#entries.has(chunkId)) return
-    this.#entries.set(chunkId, { chunkId, disk, lengthBytes: 0, root: '' as Checksum64, sequence: 0, state: 'corrupt' })
+    const { lengthBytes, root } = footer
+    this.#entries.set(chunkId, { chunkId, disk, lengthBytes, root, sequence: 0, state: 'corrupt' })
     this.#record({ kind: 'corrupt', sequence: ++this.#sequence, chunkId })
-  }
-
-  /** A whole file that was found to be bad before the restart. Its good leaves can still be read. */
-  loadMarked(entry: Omit<IndexEntry<DiskRef>, 'sequence' | 'state'>): void {
-    this.#entries.set(entry.chunkId, { ...entry, sequence: 0, state: 'corrupt' })
-    this.#record({ kind: 'corrupt', sequence: ++this.#sequence, chunkId: entry.chunkId })
   }
 
   add(entry: Omit<IndexEntry<DiskRef>, 'sequence' | 'state'>): StoredChunk {

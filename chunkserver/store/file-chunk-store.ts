@@ -19,7 +19,7 @@ import type { ChunkLocation } from '../../common/protocol/chunk-data.js'
 import type { DiskReport, StoreChange } from '../../common/protocol/cluster.js'
 import type { Random } from '../../common/random/random.js'
 import { KiB, SECOND_MS } from '../../common/units.js'
-import { ChunkDisk, DISK_FATAL, diskFull } from './chunk-disk.js'
+import { ChunkDisk, diskFull, isDiskTrouble } from './chunk-disk.js'
 import { ChunkFileReader, readFooter } from './chunk-file-reader.js'
 import { ChunkFileWriter, ComparingWriter, type WriterHooks } from './chunk-file-writer.js'
 import { chunkFileBytes } from './chunk-file.js'
@@ -97,8 +97,7 @@ export class FileChunkStore implements ChunkStore {
     try {
       await work()
     } catch (error) {
-      const isFatal = isCairnError(error, 'DISK_FAILED') || DISK_FATAL.has(systemCode(error) ?? '')
-      if (!isFatal) throw error
+      if (!isDiskTrouble(error)) throw error
       this.#options.log.error({ directory, error }, 'a disk cannot be used and is left out')
       this.#leftOut ??= error
       disk?.fail(error)
@@ -107,8 +106,7 @@ export class FileChunkStore implements ChunkStore {
 
   /** Without a disk that knows who we are, a new server would come up beside the old one's remains. @throws what failed */
   #expectUsable(): void {
-    if (this.#leftOut === undefined) return
-    if (this.#disks.some((disk) => !disk.failed) && this.identity().serverId !== null) return
+    if (this.#leftOut === undefined || (this.usableDirectories.length > 0 && this.identity().serverId !== null)) return
     throw this.#leftOut instanceof Error ? this.#leftOut : new CairnError('DISK_FAILED', messageOf(this.#leftOut))
   }
 
@@ -141,10 +139,8 @@ export class FileChunkStore implements ChunkStore {
       this.#account(disk, footer.lengthBytes, 1)
     }
     const onDamaged = (_disk: ChunkDisk, chunkId: ChunkId): void => this.#index.loadCorrupt(chunkId, disk)
-    const onMarked = (_disk: ChunkDisk, footer: Pick<StoredChunk, 'chunkId' | 'lengthBytes' | 'root'>): void => {
-      const { chunkId, lengthBytes, root } = footer
-      if (!this.#index.get(chunkId)) this.#index.loadMarked({ chunkId, disk, lengthBytes, root })
-    }
+    const onMarked = (_disk: ChunkDisk, footer: Pick<StoredChunk, 'chunkId' | 'lengthBytes' | 'root'>): void =>
+      this.#index.loadCorrupt(footer.chunkId, disk, footer)
     await scanDisk(disk, this.#footers, { onWhole, onDamaged, onMarked }, this.#options.log)
   }
 
@@ -381,6 +377,11 @@ export class FileChunkStore implements ChunkStore {
   /** The disks, for the jobs that walk over their files. */
   get chunkDisks(): readonly ChunkDisk[] {
     return this.#disks
+  }
+
+  /** The directories of disks that are in use. */
+  get usableDirectories(): string[] {
+    return this.#disks.filter((disk) => !disk.failed).map((disk) => disk.directory)
   }
 
   disks(): DiskReport[] {

@@ -6,6 +6,7 @@ import { newId, type ChunkId, type DiskId } from '../../common/ids.js'
 import { NO_PRECONDITION } from '../../common/protocol/precondition.js'
 import { SeededRandom } from '../../common/random/seeded-random.js'
 import { MiB } from '../../common/units.js'
+import type { BucketPolicy } from '../../common/protocol/buckets.js'
 import type { DiskReport } from '../../common/protocol/cluster.js'
 import type { MetadataStore } from '../../master/store/metadata-store.js'
 import type { ServerRecord } from '../../master/store/operations/servers.js'
@@ -25,6 +26,19 @@ export const chunkId = (): ChunkId => newId<ChunkId>(random)
 export const root = (n: number): Checksum64 => checksumToHex(BigInt(n))
 
 const SERVERS = 4
+
+/** What opens an upload of a stream that nobody takes up. */
+export const newUpload = (path: string, bucketDefaults: BucketPolicy = DEFAULTS) => ({
+  path,
+  sizeBytes: null,
+  fingerprint: null,
+  chunkSizeBytes: undefined,
+  replicas: undefined,
+  precondition: NO_PRECONDITION,
+  owner: 'test',
+  adoption: { kind: 'none' } as const,
+  bucketDefaults,
+})
 
 export class StoreFixture {
   readonly under: StoreUnderTest
@@ -64,18 +78,7 @@ export class StoreFixture {
   }
 
   openUpload(path: string, changes: Record<string, unknown> = {}) {
-    return this.store.openUpload({
-      path,
-      sizeBytes: null,
-      fingerprint: null,
-      chunkSizeBytes: undefined,
-      replicas: undefined,
-      precondition: NO_PRECONDITION,
-      owner: 'test',
-      adoption: { kind: 'none' },
-      bucketDefaults: DEFAULTS,
-      ...changes,
-    })
+    return this.store.openUpload({ ...newUpload(path), ...changes })
   }
 
   receiptOf(server: TestServer, id: ChunkId, lengthBytes: number, chunkRoot: Checksum64, storeSeq = this.sequence++) {

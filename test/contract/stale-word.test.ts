@@ -5,12 +5,12 @@ import { fileChecksum } from '../../common/checksum/tree.js'
 import { checksumToHex, type Checksum64 } from '../../common/checksum/xxh64.js'
 import { VirtualClock } from '../../common/clock/virtual-clock.js'
 import { newId, type ChunkId, type DiskId, type ServerId } from '../../common/ids.js'
-import { NO_PRECONDITION } from '../../common/protocol/precondition.js'
 import { SeededRandom } from '../../common/random/seeded-random.js'
 import { MiB } from '../../common/units.js'
 import { openMemoryStore } from '../../master/index.js'
 import type { MetadataStore } from '../../master/store/metadata-store.js'
 import type { ServerRecord } from '../../master/store/operations/servers.js'
+import { newUpload } from './metadata-store-fixture.js'
 
 const POLICY = { replicas: 3, minReplicas: 2, chunkSizeBytes: 64 * MiB, trashDays: 0 }
 const random = new SeededRandom(3)
@@ -49,18 +49,7 @@ const register = (index: number, serverId: ServerId | null, diskId: DiskId) =>
     seen: { epoch: 0, position: 0 },
   })
 
-const openUpload = (path: string) =>
-  store.openUpload({
-    path,
-    sizeBytes: null,
-    fingerprint: null,
-    chunkSizeBytes: undefined,
-    replicas: undefined,
-    precondition: NO_PRECONDITION,
-    owner: 'test',
-    adoption: { kind: 'none' },
-    bucketDefaults: POLICY,
-  })
+const openUpload = (path: string) => store.openUpload(newUpload(path, POLICY))
 
 const receiptOf = (server: Server, chunkId: ChunkId, chunkRoot: Checksum64) => ({
   serverNo: server.serverNo,

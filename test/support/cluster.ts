@@ -45,7 +45,7 @@ export interface StartOptions {
 /** Quick detection, so that tests need not wait a minute for a death. */
 export const QUICK_TIMERS = ['--heartbeat-interval', '200ms', '--suspect-after', '1s', '--dead-after', '3s']
 
-const parse = (text: string): unknown => {
+export const parse = (text: string): unknown => {
   try {
     return JSON.parse(text)
   } catch {
@@ -214,9 +214,23 @@ export function runCairn(
   env: Record<string, string>,
   input?: NodeJS.ReadableStream | Buffer,
 ): RunningCommand {
-  const child = spawn(process.execPath, [CAIRN, ...args], {
+  return runProgram(process.execPath, [CAIRN, ...args], { input, env })
+}
+
+export interface ProgramOptions {
+  readonly input?: NodeJS.ReadableStream | Buffer | undefined
+  readonly cwd?: string | undefined
+  /** Beside the variables of this process. */
+  readonly env?: Readonly<Record<string, string>> | undefined
+}
+
+/** Starts a program and gathers what it prints. */
+export function runProgram(program: string, args: readonly string[], options: ProgramOptions = {}): RunningCommand {
+  const { input, cwd, env } = options
+  const child = spawn(program, args, {
     stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...env },
+    ...(cwd ? { cwd } : {}),
   })
   const stdout: Buffer[] = []
   const stderr: Buffer[] = []

@@ -1,10 +1,16 @@
 /** curl, wget and other people's programs, run against a cluster's gateway as their users would run them. */
-import { spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import type { CommandResult, RunningCommand, TestCluster } from './cluster.js'
-import { until } from './cluster.js'
+import {
+  parse,
+  runProgram,
+  until,
+  type CommandResult,
+  type ProgramOptions,
+  type RunningCommand,
+  type TestCluster,
+} from './cluster.js'
 
 export interface HttpResult extends CommandResult {
   readonly status: number
@@ -20,39 +26,6 @@ export interface HttpResult extends CommandResult {
 export interface RunningCurl {
   readonly pid: number
   readonly done: Promise<HttpResult>
-}
-
-export interface ProgramOptions {
-  readonly input?: NodeJS.ReadableStream | Buffer
-  readonly cwd?: string
-}
-
-export function runProgram(program: string, args: readonly string[], options: ProgramOptions = {}): RunningCommand {
-  const { input, cwd } = options
-  const child = spawn(program, args, { stdio: [input ? 'pipe' : 'ignore', 'pipe', 'pipe'], ...(cwd ? { cwd } : {}) })
-  const stdout: Buffer[] = []
-  const stderr: Buffer[] = []
-  child.stdout?.on('data', (data: Buffer) => stdout.push(data))
-  child.stderr?.on('data', (data: Buffer) => stderr.push(data))
-  child.stdin?.on('error', () => undefined)
-  if (Buffer.isBuffer(input)) child.stdin?.end(input)
-  else if (input) input.pipe(child.stdin as NodeJS.WritableStream)
-  const done = new Promise<CommandResult>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('close', (code, signal) => {
-      const out = Buffer.concat(stdout).toString()
-      resolve({ code, signal, stdout: out, stderr: Buffer.concat(stderr).toString(), json: parse(out) })
-    })
-  })
-  return { child, pid: child.pid as number, done }
-}
-
-const parse = (text: string): unknown => {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 /** The programs as the holder of a cluster's token uses them. */

@@ -2,7 +2,7 @@
  * Whether copies lie far enough apart to be acknowledged: in different zones where several can take chunks, else in
  * different racks, else on different hosts. A domain whose servers are silent or full is not waited for.
  */
-import { sql } from 'kysely'
+import { sql, type RawBuilder } from 'kysely'
 import { all, one, statement, type Operation } from '../engine/statement.js'
 import { ReplicaState } from '../schema.js'
 
@@ -25,23 +25,22 @@ const LEVELS = {
 } as const
 export type DomainLevel = keyof typeof LEVELS
 
+/** In how many domains the live copies of a chunk lie. */
+const countDomains = (level: DomainLevel, chunk: RawBuilder<unknown>) =>
+  sql`select count(distinct ${LEVELS[level]}) from replicas r
+    join disks d on d.disk_no = r.disk_no join servers s on s.server_no = r.server_no
+    where r.chunk_id = ${chunk} and r.state = ${sql.lit(ReplicaState.good)} and d.serving = 1`
+
 const domainsOf = (level: DomainLevel) =>
   statement(
-    (_db, p: { chunk: Uint8Array }) =>
-      sql<{ domains: number }>`
-      select count(distinct ${LEVELS[level]}) as domains from replicas r
-        join disks d on d.disk_no = r.disk_no join servers s on s.server_no = r.server_no
-        where r.chunk_id = ${p.chunk} and r.state = ${sql.lit(ReplicaState.good)} and d.serving = 1`,
+    (_db, p: { chunk: Uint8Array }) => sql<{ domains: number }>`select (${countDomains(level, sql`${p.chunk}`)}) as domains`,
   )
 const closestOf = (level: DomainLevel) =>
   statement(
     (_db, p: { manifest: Uint8Array; domains: number }) =>
       sql<{ chunk_index: number; domains: number }>`
       select chunk_index, domains from (
-        select mc.chunk_index as chunk_index,
-          (select count(distinct ${LEVELS[level]}) from replicas r
-            join disks d on d.disk_no = r.disk_no join servers s on s.server_no = r.server_no
-            where r.chunk_id = mc.chunk_id and r.state = ${sql.lit(ReplicaState.good)} and d.serving = 1) as domains
+        select mc.chunk_index as chunk_index, (${countDomains(level, sql.raw('mc.chunk_id'))}) as domains
         from manifest_chunks mc where mc.manifest_id = ${p.manifest}
       ) as counted where domains < ${p.domains} limit 1`,
   )

@@ -11,6 +11,7 @@ import { SeededRandom } from '../../../../common/random/seeded-random.js'
 import { MiB } from '../../../../common/units.js'
 import { openMemoryStore } from '../../../../master/store/sqlite-store.js'
 import type { MetadataStore } from '../../../../master/store/metadata-store.js'
+import { newUpload } from '../../../contract/metadata-store-fixture.js'
 
 const DEFAULTS = { replicas: 1, minReplicas: 1, chunkSizeBytes: 64 * MiB, trashDays: 0 }
 const ALPHABET = [
@@ -99,17 +100,7 @@ describe('listings', () => {
   }
 
   async function putEmpty(path: string): Promise<void> {
-    const { uploadId, writerEpoch } = await store.openUpload({
-      path,
-      sizeBytes: null,
-      fingerprint: null,
-      chunkSizeBytes: undefined,
-      replicas: undefined,
-      precondition: NO_PRECONDITION,
-      owner: 'test',
-      adoption: { kind: 'none' },
-      bucketDefaults: DEFAULTS,
-    })
+    const { uploadId, writerEpoch } = await store.openUpload(newUpload(path, DEFAULTS))
     await store.commitUpload({ uploadId, writerEpoch, sizeBytes: 0, chunkCount: 0, checksum: fileChecksum([]) })
   }
 

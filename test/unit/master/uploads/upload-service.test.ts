@@ -5,11 +5,11 @@ import { VirtualClock } from '../../../../common/clock/virtual-clock.js'
 import { newId, type ChunkId, type DiskId, type ServerId, type UploadId } from '../../../../common/ids.js'
 import { silentLogger } from '../../../../common/observe/logger.js'
 import { PROTOCOL_VERSION } from '../../../../common/protocol/cluster.js'
-import { NO_PRECONDITION } from '../../../../common/protocol/precondition.js'
 import { SeededRandom } from '../../../../common/random/seeded-random.js'
 import { GiB, MiB } from '../../../../common/units.js'
 import { freeBytesOf } from '../../../../master/cluster/server-view.js'
 import { Master, openMemoryStore } from '../../../../master/index.js'
+import { newUpload } from '../../../contract/metadata-store-fixture.js'
 
 const random = new SeededRandom(2)
 const wish = (index: number, changes: object = {}) => ({ index, lengthBytes: 64 * MiB, ...changes })
@@ -22,17 +22,7 @@ describe('allocation of chunks', () => {
     const clock = new VirtualClock()
     const store = await openMemoryStore(clock, new SeededRandom(1))
     master = await Master.open({ clock, random: new SeededRandom(1), log: silentLogger, store })
-    session = await store.openUpload({
-      path: '/b/k',
-      sizeBytes: null,
-      fingerprint: null,
-      chunkSizeBytes: undefined,
-      replicas: undefined,
-      precondition: NO_PRECONDITION,
-      owner: 'test',
-      adoption: { kind: 'none' },
-      bucketDefaults: master.context.settings.bucketDefaults,
-    })
+    session = await store.openUpload(newUpload('/b/k', master.context.settings.bucketDefaults))
   })
 
   afterEach(async () => {
