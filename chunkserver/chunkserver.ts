@@ -90,6 +90,7 @@ export class Chunkserver implements AsyncDisposable {
       busy: () => admission.load.writes + admission.load.reads > 0,
       onFinding: () => this.#link.poke(),
     })
+    store.onDiskFailed = () => this.#link.tellAll()
   }
 
   /** Scans the disks, listens, and registers with the master, waiting for one if need be. Serves once this resolves. */
@@ -98,7 +99,7 @@ export class Chunkserver implements AsyncDisposable {
     let handler: RequestHandler = () => Promise.reject(new CairnError('STARTING', 'The chunkserver is starting.'))
     try {
       const listener = await options.transport.listen(options.listen, (request) => handler(request))
-      const seen = await readSeen(options.disk, store.usableDirectories)
+      const seen = await readSeen(store.chunkDisks)
       const server = new Chunkserver(options, store, listener, seen)
       handler = chunkserverHandler({
         context: server.#context,
@@ -165,7 +166,7 @@ export class Chunkserver implements AsyncDisposable {
   }
 
   async #saveSeen(): Promise<void> {
-    await saveSeen(this.#options.disk, this.store.usableDirectories, this.#seen, this.#options.log)
+    await saveSeen(this.store.chunkDisks, this.#seen, this.#options.log)
   }
 
   async close(): Promise<void> {

@@ -4,45 +4,42 @@
  */
 import path from 'node:path'
 import { z } from 'zod'
-import type { Disk } from '../common/disk/disk.js'
 import { systemCode } from '../common/errors/cairn-error.js'
 import type { Logger } from '../common/observe/logger.js'
 import { isLater, metadataPosition, type MetadataPosition } from '../common/protocol/cluster.js'
+import { isDiskTrouble, type ChunkDisk } from './store/chunk-disk.js'
 
 const SEEN_FILE = 'seen.json'
 const seenFile = z.object(metadataPosition.shape)
 const NOTHING: MetadataPosition = { epoch: 0, position: 0 }
 
-/** The latest of what the directories remember. @throws when a file is there and cannot be understood */
-export async function readSeen(disk: Disk, directories: readonly string[]): Promise<MetadataPosition> {
-  let latest = NOTHING
-  for (const directory of directories) {
-    const seen = await readOne(disk, directory)
-    if (isLater(seen, latest)) latest = seen
-  }
-  return latest
+/** The latest of what the disks remember. @throws when a file is there and cannot be understood */
+export async function readSeen(disks: readonly ChunkDisk[]): Promise<MetadataPosition> {
+  const all = await Promise.all(disks.filter((disk) => !disk.failed).map(readOne))
+  return all.reduce((latest, seen) => (isLater(seen, latest) ? seen : latest), NOTHING)
 }
 
-async function readOne(disk: Disk, directory: string): Promise<MetadataPosition> {
+async function readOne(disk: ChunkDisk): Promise<MetadataPosition> {
   try {
-    return seenFile.parse(JSON.parse(new TextDecoder().decode(await disk.readFile(path.join(directory, SEEN_FILE)))))
+    const content = await disk.io('read', () => disk.disk.readFile(fileOn(disk)))
+    return seenFile.parse(JSON.parse(new TextDecoder().decode(content)))
   } catch (error) {
     if (systemCode(error) === 'ENOENT') return NOTHING
-    throw error
+    if (!isDiskTrouble(error)) throw error
+    disk.fail(error)
+    return NOTHING
   }
 }
 
 /** Durable on return, where it could be written at all. */
-export async function saveSeen(
-  disk: Disk,
-  directories: readonly string[],
-  position: MetadataPosition,
-  log: Logger,
-): Promise<void> {
+export async function saveSeen(disks: readonly ChunkDisk[], position: MetadataPosition, log: Logger): Promise<void> {
   const content = new TextEncoder().encode(JSON.stringify(position))
-  for (const directory of directories) {
+  const save = async (disk: ChunkDisk): Promise<void> => {
     await disk
-      .replaceFile(path.join(directory, SEEN_FILE), content)
-      .catch((error: unknown) => log.warn({ directory, error }, 'the metadata position could not be remembered'))
+      .io('write', () => disk.disk.replaceFile(fileOn(disk), content))
+      .catch((error: unknown) => log.warn({ directory: disk.directory, error }, 'the metadata position could not be remembered'))
   }
+  await Promise.all(disks.filter((disk) => !disk.failed).map(save))
 }
+
+const fileOn = (disk: ChunkDisk): string => path.join(disk.directory, SEEN_FILE)

@@ -69,6 +69,8 @@ const RESULTS_MAX = 1000
 const SEQUENCES_PER_INCARNATION = 2 ** 32
 const FATAL = ['WRONG_CLUSTER', 'SERVER_ID_CONFLICT', 'UNAUTHENTICATED', 'FORBIDDEN', 'PROTOCOL_ERROR'] as const
 
+const allShards = (): readonly number[] => Array.from({ length: SHARD_COUNT }, (_, shard) => shard)
+
 export class MemberLink implements MembershipSource {
   readonly #options: MemberLinkOptions
   readonly #instanceId: string
@@ -81,7 +83,7 @@ export class MemberLink implements MembershipSource {
   #contactMs = -Infinity
   #masterTime = { wallMs: 0, atMs: 0 }
   #results: TaskResult[] = []
-  #shardsToTell: number[] = []
+  #shardsToTell: readonly number[] = []
   #nextShard = 0
 
   constructor(options: MemberLinkOptions) {
@@ -147,6 +149,12 @@ export class MemberLink implements MembershipSource {
     this.#beats.poke()
   }
 
+  /** Much has changed that no journal tells of: the next heartbeat compares everything. */
+  tellAll(): void {
+    this.#shardsToTell = allShards()
+    this.#beats.poke()
+  }
+
   /** Something has changed that the master should hear of soon. */
   poke(): void {
     this.#beats.poke()
@@ -186,7 +194,7 @@ export class MemberLink implements MembershipSource {
       this.#options.store.startSequence(Math.max(this.#options.store.sequence, incarnation * SEQUENCES_PER_INCARNATION))
     }
     this.#membership = { serverId, incarnation, receiptKey, capabilityKeys }
-    this.#shardsToTell = Array.from({ length: SHARD_COUNT }, (_, shard) => shard)
+    this.#shardsToTell = allShards()
     this.#heard(result, capabilityKeys, sentMs)
     this.#options.log.info({ serverId, clusterId, incarnation }, 'registered with the master')
   }
@@ -243,7 +251,8 @@ export class MemberLink implements MembershipSource {
     const last = changes.at(-1)
     if (last) store.acknowledge(last.sequence)
     this.#results = this.#results.slice(results.length)
-    this.#shardsToTell = this.#shardsToTell.filter((shard) => !shards.includes(shard))
+    // Unless all were asked for again meanwhile.
+    if (this.#shardsToTell === shards) this.#shardsToTell = []
     const behind = isLater(this.#seen, answer.metadata)
     this.#heard(answer, answer.capabilityKeys, sentMs)
     for (const command of answer.commands) this.#obey(command, behind)
@@ -251,7 +260,7 @@ export class MemberLink implements MembershipSource {
   }
 
   /** All shards after a registration, then one after the other, a new one with each beat. */
-  #nextShards(): number[] {
+  #nextShards(): readonly number[] {
     if (this.#shardsToTell.length > 0) return this.#shardsToTell
     this.#nextShard = (this.#nextShard + 1) % SHARD_COUNT
     return [this.#nextShard]

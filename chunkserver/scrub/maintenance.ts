@@ -2,7 +2,6 @@
  * What a chunkserver does on its own to find trouble before a reader does: the inventory compares the files that are
  * there with those that should be, the scrub reads every leaf, and the quarantine is emptied when its time is over.
  */
-import path from 'node:path'
 import { sleep } from '../../common/clock/clock.js'
 import type { Clock } from '../../common/clock/clock.js'
 import { isCairnError } from '../../common/errors/cairn-error.js'
@@ -14,6 +13,7 @@ import { DAY_MS, HOUR_MS, MiB, MINUTE_MS } from '../../common/units.js'
 import type { ChunkDisk } from '../store/chunk-disk.js'
 import { chunkFileBytes } from '../store/chunk-file.js'
 import type { FileChunkStore } from '../store/file-chunk-store.js'
+import { dropFromQuarantine, type QuarantineReason } from '../store/set-aside.js'
 import { Pacer } from './pacer.js'
 
 export interface MaintenanceOptions {
@@ -78,7 +78,7 @@ export class Maintenance {
   }
 
   #scrubRate(): number {
-    const used = this.#options.store.chunkDisks.reduce((sum, disk) => sum + disk.usedBytes, 0)
+    const used = this.#options.store.chunkDisks.reduce((sum, disk) => sum + disk.usage.chunkBytes, 0)
     return Math.max(SCRUB_BYTES_PER_SECOND_MIN, (used / SCRUB_PASS_MS) * 1000)
   }
 
@@ -112,7 +112,7 @@ export class Maintenance {
       if (!place || !known) continue
       const disk = store.chunkDisks.find((candidate) => candidate.directory === place.dir)
       if (!disk || disk.failed) continue
-      const stat = await disk.io('read', () => disk.disk.stat(place.file)).catch(() => undefined)
+      const stat = await disk.io('look', () => disk.disk.stat(place.file)).catch(() => undefined)
       if (stat?.sizeBytes !== chunkFileBytes(known.lengthBytes)) await this.#verifyOne(chunkId, async () => undefined)
       looked += 1
       if (looked % INVENTORY_STEP === 0) await sleep(clock, INVENTORY_BREATH_MS, signal).catch(() => undefined)
@@ -127,11 +127,7 @@ export class Maintenance {
     const nowMs = this.#options.clock.now()
     const { freeBytes, totalBytes } = disk.report()
     const pressed = freeBytes < totalBytes * PRESSURE_SHARE
-    for (const { name } of await disk.io('read', () => disk.disk.list(disk.quarantineDirectory))) {
-      const [, since, why] = name.split('.')
-      const keptMs = why === 'corrupt' ? CORRUPT_KEPT_MS : DELETED_KEPT_MS
-      if (!pressed && nowMs - Number(since) < keptMs) continue
-      await disk.io('write', () => disk.disk.remove(path.join(disk.quarantineDirectory, name)))
-    }
+    const keptMs = (reason: QuarantineReason): number => (reason === 'deleted' ? DELETED_KEPT_MS : CORRUPT_KEPT_MS)
+    await dropFromQuarantine(disk, ({ sinceMs, reason }) => pressed || nowMs - sinceMs >= keptMs(reason))
   }
 }

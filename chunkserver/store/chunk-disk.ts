@@ -8,13 +8,15 @@
 import path from 'node:path'
 import type { Clock } from '../../common/clock/clock.js'
 import { CairnError, isCairnError, messageOf, systemCode } from '../../common/errors/cairn-error.js'
-import type { Disk, DiskSpace } from '../../common/disk/disk.js'
+import type { Disk, DiskFile, DiskSpace } from '../../common/disk/disk.js'
 import { withDeadline } from '../../common/flow/abort.js'
 import { Semaphore } from '../../common/flow/semaphore.js'
 import type { ChunkId, DiskId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
-import type { DiskReport } from '../../common/protocol/cluster.js'
+import type { DiskReport, DiskScrub } from '../../common/protocol/cluster.js'
 import { GiB } from '../../common/units.js'
+import { DiskLatency } from './disk-latency.js'
+import { DiskUsage } from './disk-usage.js'
 
 export const CHUNK_SUFFIX = '.chunk'
 export const BAD_MARK_SUFFIX = '.bad'
@@ -32,6 +34,8 @@ export interface ChunkDiskOptions {
   readonly capacityBytes: number | undefined
   /** Kept free, so that a full disk can still rename and delete. */
   readonly reserveBytes: number | undefined
+  /** Told once, when the disk goes out of use. */
+  readonly onFailed: (disk: ChunkDisk) => void
 }
 
 const SPACE_MAX_AGE_MS = 2_000
@@ -41,23 +45,25 @@ const RESERVE_SHARE = 0.02
 const READ_ERRORS_MAX = 8
 const READ_ERROR_WINDOW_MS = 10 * 60_000
 
-/** What a disk says when it is broken, unplugged, or was turned read-only by the kernel because of errors. */
-/** Codes by which the system says that a disk itself is in trouble, rather than a path or a right. */
+/** Codes by which the system says that a disk itself is in trouble (broken, unplugged, turned read-only), rather than a path or a right. */
 const DISK_FATAL: ReadonlySet<string> = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'EUCLEAN', 'ESTALE', 'EREMOTEIO'])
 
 /** Whether it is the disk that failed, not what was asked of it. */
 export const isDiskTrouble = (error: unknown): boolean =>
   isCairnError(error, 'DISK_FAILED') || DISK_FATAL.has(systemCode(error) ?? '')
 
-export type IoPurpose = 'read' | 'write' | 'sync'
+/** `look` is at names, sizes and free space: it says nothing about how fast the disk is. */
+export type IoPurpose = 'read' | 'write' | 'sync' | 'look'
 
 export class ChunkDisk {
   readonly diskId: DiskId
   readonly directory: string
   readonly disk: Disk
-  /** Bytes of chunk files, kept by the store. */
-  usedBytes = 0
-  chunkCount = 0
+  /** Kept by the store. */
+  readonly usage = new DiskUsage()
+  readonly latency: DiskLatency
+  /** Kept by the scrub. */
+  scrub: DiskScrub | undefined
   readonly #options: ChunkDiskOptions
   readonly #slots: Semaphore
   #failure: CairnError | undefined
@@ -74,6 +80,7 @@ export class ChunkDisk {
     this.diskId = options.diskId
     this.directory = options.directory
     this.#slots = new Semaphore(options.concurrency)
+    this.latency = new DiskLatency(options.clock)
   }
 
   chunkPath(chunkId: ChunkId): string {
@@ -103,12 +110,18 @@ export class ChunkDisk {
 
   /** Takes the disk out of use for as long as the process runs. */
   fail(error: unknown): CairnError {
-    this.#failure ??= new CairnError(
+    if (this.#failure) return this.#failure
+    this.#failure = new CairnError(
       'DISK_FAILED',
       `The disk at ${this.directory} has failed (${messageOf(error)}) and is out of use. Its chunks are rebuilt elsewhere.`,
       { cause: error },
     )
-    this.#options.log.error({ directory: this.directory, error }, 'a disk has failed and is out of use')
+    const copies = this.usage.chunkCount
+    this.#options.log.error(
+      { directory: this.directory, diskId: this.diskId, copies, error },
+      'a disk has failed and is out of use',
+    )
+    this.#options.onFailed(this)
     return this.#failure
   }
 
@@ -122,12 +135,29 @@ export class ChunkDisk {
     const permit = await this.#slots.acquire()
     try {
       this.#refuseFailed()
-      return await withDeadline(this.#options.clock, this.#options.operationTimeoutMs, `an operation on ${this.directory}`, work)
+      return await withDeadline(this.#options.clock, this.#options.operationTimeoutMs, `an operation on ${this.directory}`, () =>
+        this.#timed(purpose, work),
+      )
     } catch (error) {
       throw this.#explain(purpose, error)
     } finally {
       permit.release()
     }
+  }
+
+  async #timed<T>(purpose: IoPurpose, work: () => Promise<T>): Promise<T> {
+    const end = this.latency.begin(purpose !== 'look')
+    try {
+      return await work()
+    } finally {
+      end()
+    }
+  }
+
+  /** Never rejects. On a disk that hangs, closing would take one more thread that does not come back. */
+  async closeFile(file: DiskFile): Promise<void> {
+    if (!this.#failure) return this.io('look', () => file.close()).catch(() => undefined)
+    if (!isCairnError(this.#failure.cause, 'TIMEOUT')) await file.close().catch(() => undefined)
   }
 
   #explain(purpose: IoPurpose, error: unknown): unknown {
@@ -162,11 +192,11 @@ export class ChunkDisk {
     return sync
   }
 
-  async refreshSpace(): Promise<void> {
+  async refreshSpace(now = false): Promise<void> {
     const nowMs = this.#options.clock.monotonic()
-    if (nowMs - this.#spaceMs < SPACE_MAX_AGE_MS || this.#failure) return
+    if ((!now && nowMs - this.#spaceMs < SPACE_MAX_AGE_MS) || this.#failure) return
     this.#spaceMs = nowMs
-    this.#space = await this.io('read', () => this.disk.space(this.directory)).catch((error: unknown) => {
+    this.#space = await this.io('look', () => this.disk.space(this.directory)).catch((error: unknown) => {
       this.fail(error)
       return { totalBytes: this.#space.totalBytes, freeBytes: 0 }
     })
@@ -177,8 +207,13 @@ export class ChunkDisk {
     if (this.#failure || this.#options.clock.monotonic() < this.#fullUntilMs) return 0
     const reserve = this.#options.reserveBytes ?? Math.min(RESERVE_BYTES_MAX, this.#space.totalBytes * RESERVE_SHARE)
     const byFileSystem = this.#space.freeBytes - reserve
-    const byCapacity = this.#options.capacityBytes === undefined ? Infinity : this.#options.capacityBytes - this.usedBytes
+    const byCapacity = this.#options.capacityBytes === undefined ? Infinity : this.#options.capacityBytes - this.#keptBytes
     return Math.max(0, Math.floor(Math.min(byFileSystem, byCapacity) - this.#reservedBytes))
+  }
+
+  /** All but what is being written, for which room is set aside. */
+  get #keptBytes(): number {
+    return this.usage.chunkBytes + this.usage.corrupt.totalBytes + this.usage.quarantine.totalBytes
   }
 
   /** Sets room aside for a chunk being written. @throws `DISK_FULL` */
@@ -196,14 +231,21 @@ export class ChunkDisk {
 
   report(): DiskReport {
     const { totalBytes } = this.#space
+    const latencyMs = this.latency.typicalMs
     return {
       diskId: this.diskId,
       path: this.directory,
       state: this.#failure ? 'failed' : this.freeBytes > 0 ? 'ok' : 'full',
       totalBytes: this.#options.capacityBytes === undefined ? totalBytes : Math.min(totalBytes, this.#options.capacityBytes),
       freeBytes: this.freeBytes,
-      usedBytes: this.usedBytes,
-      chunkCount: this.chunkCount,
+      usedBytes: this.usage.chunkBytes,
+      chunkCount: this.usage.chunkCount,
+      corruptBytes: this.usage.corrupt.totalBytes,
+      quarantineBytes: this.usage.quarantine.totalBytes,
+      temporaryBytes: this.usage.temporary.totalBytes,
+      ...(this.#failure ? { reason: this.#failure.message } : {}),
+      ...(latencyMs === undefined ? {} : { latencyMs }),
+      ...(this.scrub ? { scrub: this.scrub } : {}),
     }
   }
 }

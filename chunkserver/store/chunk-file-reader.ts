@@ -49,17 +49,25 @@ async function readFully(disk: ChunkDisk, file: DiskFile, chunkId: ChunkId, targ
   if (count < target.length) throw corrupt(chunkId, 'its file is shorter than it says')
 }
 
+export interface ReaderHooks {
+  /** Memory for a second look, other than that of the first: a bad bit of memory must not condemn a sound copy. */
+  readonly secondLook: BlockPool
+  readonly onCorrupt: (damage: CairnError) => void
+  /** The second look found the leaf good. */
+  readonly onFlicker: (leaf: number) => void
+}
+
 export class ChunkFileReader implements ChunkReader {
   readonly #disk: ChunkDisk
   readonly #file: DiskFile
   readonly #footer: ChunkFooter
-  readonly #onCorrupt: (error: CairnError) => void
+  readonly #hooks: ReaderHooks
 
-  constructor(disk: ChunkDisk, file: DiskFile, footer: ChunkFooter, onCorrupt: (error: CairnError) => void) {
+  constructor(disk: ChunkDisk, file: DiskFile, footer: ChunkFooter, hooks: ReaderHooks) {
     this.#disk = disk
     this.#file = file
     this.#footer = footer
-    this.#onCorrupt = onCorrupt
+    this.#hooks = hooks
   }
 
   get lengthBytes(): number {
@@ -77,14 +85,33 @@ export class ChunkFileReader implements ChunkReader {
   async readLeaf(index: number, target: Uint8Array): Promise<number> {
     const length = leafLength(this.lengthBytes, index)
     try {
-      await readFully(this.#disk, this.#file, this.#footer.chunkId, target.subarray(0, alignUp(length)), index * LEAF_BYTES)
+      if (await this.#readInto(index, target, length)) return length
+      if (await this.#lookAgain(index, target, length)) return length
     } catch (error) {
       throw this.#report(error, index)
     }
-    if (xxh64(target.subarray(0, length)) !== this.leafSums[index]) {
-      throw this.#report(corrupt(this.#footer.chunkId, `leaf ${index} does not match its checksum`), index)
+    throw this.#report(corrupt(this.#footer.chunkId, `leaf ${index} does not match its checksum`), index)
+  }
+
+  /** @returns whether what was read is the leaf */
+  async #readInto(index: number, target: Uint8Array, length: number): Promise<boolean> {
+    await readFully(this.#disk, this.#file, this.#footer.chunkId, target.subarray(0, alignUp(length)), index * LEAF_BYTES)
+    return xxh64(target.subarray(0, length)) === this.leafSums[index]
+  }
+
+  async #lookAgain(index: number, target: Uint8Array, length: number): Promise<boolean> {
+    const block = await this.#hooks.secondLook.acquire()
+    try {
+      if (!(await this.#readInto(index, block.bytes, length))) return false
+      target.set(block.bytes.subarray(0, length))
+      // The target may be what is broken.
+      if (xxh64(target.subarray(0, length)) !== this.leafSums[index])
+        throw new CairnError('INTERNAL', 'Memory of this machine does not keep what is written to it.')
+    } finally {
+      block.release()
     }
-    return length
+    this.#hooks.onFlicker(index)
+    return true
   }
 
   /** Damage, and sectors that cannot be read, condemn the copy; a disk that has failed is another matter. */
@@ -92,11 +119,11 @@ export class ChunkFileReader implements ChunkReader {
     if (this.#disk.failed) return this.#disk.failed
     const damage =
       error instanceof CairnError ? error : corrupt(this.#footer.chunkId, `leaf ${index} cannot be read (${String(error)})`)
-    if (damage.code === 'CHUNK_CORRUPT') this.#onCorrupt(damage)
+    if (damage.code === 'CHUNK_CORRUPT') this.#hooks.onCorrupt(damage)
     return damage
   }
 
   async close(): Promise<void> {
-    await this.#file.close()
+    await this.#disk.closeFile(this.#file)
   }
 }

@@ -9,6 +9,7 @@ import { alignUp, type DiskFile } from '../../common/disk/disk.js'
 import type { ChunkDisk } from './chunk-disk.js'
 import { encodeFooter, footerStart } from './chunk-file.js'
 import type { ChunkWriter, NewChunk, StoredChunk } from './chunk-store.js'
+import { unlessMissing } from './set-aside.js'
 
 export interface WriterHooks {
   /** Puts the finished file in its place and enters it into the index. */
@@ -26,6 +27,10 @@ export class ChunkFileWriter implements ChunkWriter {
   readonly #hooks: WriterHooks
   #position = 0
   #ended = false
+
+  get #name(): string {
+    return path.basename(this.#temporary)
+  }
 
   private constructor(
     disk: ChunkDisk,
@@ -60,7 +65,13 @@ export class ChunkFileWriter implements ChunkWriter {
     this.#position += LEAF_BYTES
     const padded = block.subarray(0, alignUp(lengthBytes))
     padded.fill(0, lengthBytes)
-    await this.#disk.io('write', () => this.#file.write(padded, position))
+    await this.#write(padded, position)
+  }
+
+  async #write(bytes: Uint8Array, position: number): Promise<void> {
+    await this.#disk.io('write', () => this.#file.write(bytes, position))
+    const { temporary } = this.#disk.usage
+    if (!this.#ended) temporary.set(this.#name, Math.max(temporary.sizeOf(this.#name) ?? 0, position + bytes.length))
   }
 
   async commit(leafSums: BigUint64Array): Promise<StoredChunk> {
@@ -68,13 +79,14 @@ export class ChunkFileWriter implements ChunkWriter {
     const block = await this.#footers.acquire()
     try {
       const footer = encodeFooter({ ...this.#chunk, root, leafSums }, block.bytes)
-      await this.#disk.io('write', () => this.#file.write(footer, footerStart(this.#chunk.lengthBytes)))
+      await this.#write(footer, footerStart(this.#chunk.lengthBytes))
     } finally {
       block.release()
     }
     await this.#disk.io('sync', () => this.#file.sync())
-    await this.#file.close()
+    await this.#disk.closeFile(this.#file)
     const stored = await this.#hooks.publish(this.#temporary, root)
+    this.#disk.usage.temporary.delete(this.#name)
     this.#end()
     return stored
   }
@@ -82,9 +94,13 @@ export class ChunkFileWriter implements ChunkWriter {
   async abort(): Promise<void> {
     if (this.#ended) return
     this.#end()
-    // Best effort: what stays is removed at the next start.
-    await this.#file.close().catch(() => undefined)
-    await this.#disk.disk.remove(this.#temporary).catch(() => undefined)
+    // Best effort: what stays is removed at the next start, and counted until then.
+    await this.#disk.closeFile(this.#file)
+    const removal = this.#disk.io('write', () => this.#disk.disk.remove(this.#temporary))
+    await unlessMissing(removal).then(
+      () => this.#disk.usage.temporary.delete(this.#name),
+      () => undefined,
+    )
   }
 
   #end(): void {

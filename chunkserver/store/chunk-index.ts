@@ -70,6 +70,11 @@ export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId']
     this.#record({ kind: 'removed', sequence: ++this.#sequence, chunkId })
   }
 
+  /** Forgets what a disk held. The master hears of it by the disk's state and by the digests. */
+  dropDisk(disk: DiskRef): void {
+    for (const entry of [...this.#entries.values()]) if (entry.disk === disk) this.#take(entry.chunkId)
+  }
+
   /** A copy is bad. It stays known, so that its good leaves can still be read, but counts no more. */
   markCorrupt(chunkId: ChunkId): void {
     const entry = this.#take(chunkId)

@@ -57,9 +57,17 @@ export async function makeLayout(disk: Disk, directory: string): Promise<void> {
   }
 }
 
-/** Whether the directory still is the one that was opened: not removed, not an empty place where a disk was mounted. */
-export async function isStillThere(disk: Disk, directory: string): Promise<boolean> {
-  return (await disk.stat(path.join(directory, IDENTITY_FILE))) !== undefined
+/** Whether the directory still is the one that was opened: not removed, not an empty place where a disk was mounted, not another disk. */
+export async function holdsIdentity(disk: Disk, directory: string, id: DiskId): Promise<boolean> {
+  try {
+    const content = identity.safeParse(
+      parseJson(new TextDecoder().decode(await disk.readFile(path.join(directory, IDENTITY_FILE)))),
+    )
+    return content.success && content.data.diskId === id
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return false
+    throw error
+  }
 }
 
 function parseJson(text: string): unknown {

@@ -1,36 +1,98 @@
-/** Copies that are out of service: marked where they lie, or moved to quarantine. */
+/** Copies that are out of service: marked where they lie, or moved to quarantine and dropped from there in the end. */
 import path from 'node:path'
 import { systemCode } from '../../common/errors/cairn-error.js'
+import { isHexId, type ChunkId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
 import type { ChunkDisk } from './chunk-disk.js'
-import type { IndexEntry } from './chunk-index.js'
+import type { CopyEntry, CopyTable } from './copy-table.js'
 
-type Entry = IndexEntry<ChunkDisk>
+/** `replaced` until the new copy is durable, `corrupt` from then on. `duplicate`: another disk of this server has one too. */
+export type QuarantineReason = 'deleted' | 'corrupt' | 'replaced' | 'duplicate'
 
 /** So that a bad copy does not count as good again after a restart, until it happens to be read once more. */
-export async function leaveMark({ chunkId, disk }: Entry, damage: Error, log: Logger): Promise<void> {
+export async function leaveMark(entry: CopyEntry, damage: Error, copies: CopyTable, log: Logger): Promise<void> {
+  const { chunkId, disk } = entry
   try {
     const reason = new TextEncoder().encode(`${damage.message}\n`)
     await disk.io('write', () => disk.disk.replaceFile(disk.badMarkPath(chunkId), reason))
+    const stat = await disk.io('look', () => disk.disk.stat(disk.chunkPath(chunkId)))
+    copies.measured(entry, (stat?.sizeBytes ?? 0) + reason.length)
   } catch (error) {
     log.warn({ chunkId, error }, 'a damaged copy could not be marked')
   }
 }
 
-/** Moves the file out of the way, its name saying since when and why. */
-export async function toQuarantine(entry: Entry, sinceMs: number): Promise<void> {
-  const { disk, chunkId } = entry
-  const reason = entry.state === 'good' ? 'deleted' : 'corrupt'
-  const target = path.join(disk.quarantineDirectory, `${chunkId}.${sinceMs}.${reason}`)
-  await unlessMissing(disk.io('write', () => disk.disk.rename(disk.chunkPath(chunkId), target)))
-  if (entry.state === 'corrupt') await unlessMissing(disk.io('write', () => disk.disk.remove(disk.badMarkPath(chunkId))))
+/** The bad copy is gone, and its mark has to go too. Best effort: the next start does the same. */
+export async function dropMark({ chunkId, disk }: CopyEntry, log: Logger): Promise<void> {
+  try {
+    await unlessMissing(disk.io('write', () => disk.disk.remove(disk.badMarkPath(chunkId))))
+  } catch (error) {
+    log.warn({ chunkId, error }, 'the mark beside a vanished copy could not be removed')
+  }
 }
 
-/** What is to go may have gone already. */
-async function unlessMissing(work: Promise<void>): Promise<void> {
+export interface QuarantineName {
+  readonly chunkId: ChunkId
+  readonly sinceMs: number
+  readonly reason: QuarantineReason
+}
+
+const REASONS: readonly string[] = ['deleted', 'corrupt', 'replaced', 'duplicate'] satisfies QuarantineReason[]
+
+const nameOf = ({ chunkId, sinceMs, reason }: QuarantineName): string => `${chunkId}.${sinceMs}.${reason}`
+
+/** Undefined for files that are none of ours. */
+export function parseQuarantineName(name: string): QuarantineName | undefined {
+  const [chunkId, since, reason, ...rest] = name.split('.')
+  if (!isHexId(chunkId) || !/^\d+$/.test(since ?? '') || !REASONS.includes(reason ?? '') || rest.length > 0) return undefined
+  return { chunkId: chunkId as ChunkId, sinceMs: Number(since), reason: reason as QuarantineReason }
+}
+
+/**
+ * Moves a copy's file out of the way, its name saying since when and why.
+ * @returns the file's name in quarantine; undefined when it had gone already
+ */
+export async function toQuarantine(
+  { disk, chunkId, state }: Pick<CopyEntry, 'disk' | 'chunkId' | 'state'>,
+  sinceMs: number,
+  reason: QuarantineReason,
+): Promise<string | undefined> {
+  const name = nameOf({ chunkId, sinceMs, reason })
+  const target = path.join(disk.quarantineDirectory, name)
+  const moved = await unlessMissing(disk.io('write', () => disk.disk.rename(disk.chunkPath(chunkId), target)))
+  if (moved) disk.usage.quarantine.set(name, (await disk.io('look', () => disk.disk.stat(target)))?.sizeBytes ?? 0)
+  if (state === 'corrupt') await unlessMissing(disk.io('write', () => disk.disk.remove(disk.badMarkPath(chunkId))))
+  return moved ? name : undefined
+}
+
+/** The copy that took a bad one's place is durable: from here on the bad one is evidence, and no longer a fallback. */
+export async function settleReplaced(disk: ChunkDisk, name: string): Promise<void> {
+  const parsed = parseQuarantineName(name)
+  if (!parsed) return
+  const settled = nameOf({ ...parsed, reason: 'corrupt' })
+  const inQuarantine = (file: string): string => path.join(disk.quarantineDirectory, file)
+  const moved = await unlessMissing(disk.io('write', () => disk.disk.rename(inQuarantine(name), inQuarantine(settled))))
+  if (moved) disk.usage.quarantine.set(settled, disk.usage.quarantine.sizeOf(name) ?? 0)
+  disk.usage.quarantine.delete(name)
+}
+
+/** Drops files in quarantine that `isDue` says are due. Others that lie there are left alone. */
+export async function dropFromQuarantine(disk: ChunkDisk, isDue: (file: QuarantineName) => boolean): Promise<void> {
+  for (const name of disk.usage.quarantine.names) {
+    const parsed = parseQuarantineName(name)
+    if (!parsed || parsed.reason === 'replaced' || !isDue(parsed)) continue
+    await unlessMissing(disk.io('write', () => disk.disk.remove(path.join(disk.quarantineDirectory, name))))
+    disk.usage.quarantine.delete(name)
+  }
+}
+
+/** What is to go may have gone already. @returns whether it was there */
+export async function unlessMissing(work: Promise<void>): Promise<boolean> {
   try {
     await work
+    return true
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw error
+    return false
   }
 }

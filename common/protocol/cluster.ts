@@ -21,6 +21,19 @@ export const PROTOCOL_VERSION = 1
 export const serverState = z.enum(['starting', 'serving', 'suspect', 'dead', 'draining', 'maintenance', 'decommissioned'])
 export type ServerState = z.infer<typeof serverState>
 
+/** Where the scrub of a disk is: it reads every leaf, over and over. */
+export const diskScrub = z.object({
+  /** Of the present pass. */
+  startedMs: timestampMs,
+  checkedBytes: byteCount,
+  totalBytes: byteCount,
+  /** Bad and missing copies found in this pass. */
+  errors: count,
+  /** When the last whole pass ended, and what it found; absent before the first. */
+  last: z.object({ finishedMs: timestampMs, checkedBytes: byteCount, errors: count }).optional(),
+})
+export type DiskScrub = z.infer<typeof diskScrub>
+
 export const diskReport = z.object({
   diskId,
   path: z.string(),
@@ -28,9 +41,20 @@ export const diskReport = z.object({
   totalBytes: byteCount,
   /** What may still be written: the file system's free space less the reserve, within the configured capacity. */
   freeBytes: byteCount,
-  /** Bytes of chunk files. */
+  /** Bytes of good chunk files. With the three below: all that chunks, past and present, take on the disk. Absent means none. */
   usedBytes: byteCount,
   chunkCount: count,
+  /** Bytes of bad copies that still lie in place, so that their good leaves can be read. */
+  corruptBytes: byteCount.optional(),
+  /** Bytes of copies out of service that are kept for a while. */
+  quarantineBytes: byteCount.optional(),
+  /** Bytes of chunks that are being written. */
+  temporaryBytes: byteCount.optional(),
+  /** Why the disk is not in order, in words. */
+  reason: z.string().optional(),
+  /** How long an operation takes of late: the median, or for how long one has hung already if that is longer. */
+  latencyMs: z.number().min(0).optional(),
+  scrub: diskScrub.optional(),
 })
 export type DiskReport = z.infer<typeof diskReport>
 

@@ -106,3 +106,39 @@ test('a disk that cannot be read at the start costs its chunks, not the server; 
     FileChunkStore.open({ ...common, disk: broken(disk, '/one'), directories: ['/one', '/fresh'] }),
   ).rejects.toMatchObject({ code: 'EIO' })
 })
+
+test('the mark of a bad copy that vanished does not condemn the copy that comes after it', async () => {
+  const disk = new MemoryDisk()
+  const open = async (): Promise<FileChunkStore> => {
+    const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'] })
+    store.startSequence(1000)
+    return store
+  }
+  let store = await open()
+  const chunk = newChunk(MiB)
+  for (const restarts of [true, false]) {
+    await put(store, chunk, dataOf(MiB))
+    const file = store.locate(chunk.chunkId)?.file ?? ''
+    disk.corrupt(file, (content) => (content[5] = (content[5] ?? 0) ^ 1))
+    expect(await store.verify(chunk.chunkId, noPace)).toBe('corrupt')
+    await until(async () => (await disk.stat(file.replace('.chunk', '.bad'))) !== undefined)
+    await disk.remove(file)
+    if (restarts) {
+      await store.close()
+      store = await open()
+    }
+    await store.verify(chunk.chunkId, noPace)
+    await until(async () => (await disk.stat(file.replace('.chunk', '.bad'))) === undefined)
+  }
+  await put(store, chunk, dataOf(MiB))
+  await store.close()
+  store = await open()
+  expect(await store.verify(chunk.chunkId, noPace)).toBe('good')
+  await store.close()
+})
+
+/** Waits for what the store does without being waited for. */
+async function until(condition: () => Promise<boolean>): Promise<void> {
+  for (let turn = 0; turn < 1000 && !(await condition()); turn += 1) await new Promise<void>((resolve) => setImmediate(resolve))
+  expect(await condition()).toBe(true)
+}

@@ -1,0 +1,48 @@
+/** How long the operations of a disk take of late, those included that have not come back yet. */
+import type { Clock } from '../../common/clock/clock.js'
+
+const SAMPLES_MAX = 64
+/** Older ones say nothing about now: a disk that was slow and is let alone gets another chance. */
+const WINDOW_MS = 60_000
+
+export class DiskLatency {
+  readonly #clock: Clock
+  #samples: { readonly endMs: number; readonly tookMs: number }[] = []
+  readonly #running = new Map<symbol, number>()
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  /** An operation begins. @param counts whether its duration says how fast the disk is @returns to be called at its end */
+  begin(counts: boolean): () => void {
+    const operation = Symbol()
+    const startMs = this.#clock.monotonic()
+    this.#running.set(operation, startMs)
+    return () => {
+      this.#running.delete(operation)
+      if (!counts) return
+      const endMs = this.#clock.monotonic()
+      this.#samples.push({ endMs, tookMs: endMs - startMs })
+      if (this.#samples.length > SAMPLES_MAX) this.#samples.shift()
+    }
+  }
+
+  /** For how long the oldest operation under way has been so. */
+  get hangingMs(): number {
+    const nowMs = this.#clock.monotonic()
+    // In the order of their beginning.
+    for (const startMs of this.#running.values()) return nowMs - startMs
+    return 0
+  }
+
+  /** The median, or for how long one has hung already if that is longer; undefined while nothing has happened. */
+  get typicalMs(): number | undefined {
+    const since = this.#clock.monotonic() - WINDOW_MS
+    const recent = this.#samples.filter(({ endMs }) => endMs >= since).map(({ tookMs }) => tookMs)
+    recent.sort((one, other) => one - other)
+    const median = recent[Math.floor(recent.length / 2)]
+    if (median === undefined && this.#running.size === 0) return undefined
+    return Math.max(median ?? 0, this.hangingMs)
+  }
+}

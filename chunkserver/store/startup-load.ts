@@ -1,0 +1,72 @@
+/** From what the scans of all disks have found to one table of copies: each chunk counts once per server. */
+import path from 'node:path'
+import type { BlockPool } from '../../common/bytes/block-pool.js'
+import type { Clock } from '../../common/clock/clock.js'
+import type { Logger } from '../../common/observe/logger.js'
+import { isDiskTrouble, type ChunkDisk } from './chunk-disk.js'
+import type { CopyTable } from './copy-table.js'
+import type { DiskSet } from './disk-set.js'
+import { leaveMark, parseQuarantineName, settleReplaced, toQuarantine } from './set-aside.js'
+import { scanDisk, type FoundCopy } from './startup-scan.js'
+
+export interface LoadOptions {
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export async function loadCopies(disks: DiskSet, copies: CopyTable, footers: BlockPool, options: LoadOptions): Promise<void> {
+  const spare: FoundCopy[] = []
+  const bad: FoundCopy[] = []
+  await disks.open(async (disk) => {
+    await disk.refreshSpace()
+    const onFound = (found: FoundCopy): void => {
+      if (!found.good || !found.footer) bad.push(found)
+      else if (copies.get(found.chunkId)) spare.push(found)
+      else copies.loadGood(disk, found.footer)
+    }
+    await scanDisk(disk, footers, onFound, options.log)
+  })
+  for (const found of bad) {
+    if (found.disk.failed) continue
+    if (copies.get(found.chunkId)) spare.push(found)
+    else copies.loadCorrupt(found.disk, found.chunkId, found.fileBytes, found.footer)
+  }
+  for (const found of spare) await unlessFailed(found.disk, () => dropSpare(found, copies, options))
+  for (const disk of disks.usable) await unlessFailed(disk, () => putBackUnreplaced(disk, copies, options))
+}
+
+async function unlessFailed(disk: ChunkDisk, work: () => Promise<void>): Promise<void> {
+  try {
+    if (!disk.failed) await work()
+  } catch (error) {
+    if (!isDiskTrouble(error)) throw error
+  }
+}
+
+/** One copy on a server is enough, and only one can be counted. */
+async function dropSpare(found: FoundCopy, copies: CopyTable, { clock, log }: LoadOptions): Promise<void> {
+  const { disk, chunkId, good } = found
+  // The one that counts may have gone with its disk by now.
+  if (!copies.get(chunkId)) return
+  log.warn({ chunkId, directory: disk.directory, good }, 'another disk has this chunk too: this copy goes to quarantine')
+  await toQuarantine({ disk, chunkId, state: good ? 'good' : 'corrupt' }, clock.now(), good ? 'duplicate' : 'corrupt')
+}
+
+/** Bad copies whose replacement was under way when the process ended: settled if it had come about, else put back. */
+async function putBackUnreplaced(disk: ChunkDisk, copies: CopyTable, { log }: LoadOptions): Promise<void> {
+  for (const name of disk.usage.quarantine.names) {
+    const parsed = parseQuarantineName(name)
+    if (parsed?.reason !== 'replaced') continue
+    const { chunkId } = parsed
+    if (copies.get(chunkId)) {
+      await settleReplaced(disk, name)
+      continue
+    }
+    log.warn({ chunkId, directory: disk.directory }, 'a bad copy was not replaced: it is back in its place')
+    await disk.io('write', () => disk.disk.rename(path.join(disk.quarantineDirectory, name), disk.chunkPath(chunkId)))
+    copies.loadCorrupt(disk, chunkId, disk.usage.quarantine.sizeOf(name) ?? 0)
+    disk.usage.quarantine.delete(name)
+    const entry = copies.get(chunkId)
+    if (entry) await leaveMark(entry, new Error('found bad before, and not replaced'), copies, log)
+  }
+}
