@@ -124,6 +124,11 @@ export class Chunkserver implements AsyncDisposable {
     return this.#options.advertisedUrl ?? this.#listener.url
   }
 
+  /** Where it listens, whatever address it gives to others. */
+  get listenUrl(): string {
+    return this.#listener.url
+  }
+
   get serverId(): ServerId {
     return this.#link.membership().serverId
   }

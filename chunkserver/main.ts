@@ -1,6 +1,8 @@
 /** A chunkserver on the machine it runs on: real disk, clock and network. */
 import { hostname } from 'node:os'
+import type { Clock } from '../common/clock/clock.js'
 import { SystemClock } from '../common/clock/system-clock.js'
+import type { Disk } from '../common/disk/disk.js'
 import { NodeDisk } from '../common/disk/node-disk.js'
 import type { Logger } from '../common/observe/logger.js'
 import { SystemRandom } from '../common/random/system-random.js'
@@ -30,13 +32,14 @@ const SPARE_THREADS = 4
 export async function runChunkserver(options: ChunkserverProcessOptions): Promise<RunningServer> {
   const transport = new HttpTransport()
   const threads = Number(process.env['UV_THREADPOOL_SIZE'] ?? 4)
+  const clock = new SystemClock()
   const server = await Chunkserver.open(
     {
-      clock: new SystemClock(),
+      clock,
       random: new SystemRandom(),
       log: options.log,
       transport,
-      disk: new NodeDisk(),
+      disk: await openDisk(clock),
       directories: options.directories,
       listen: options.listen,
       advertisedUrl: options.advertisedUrl,
@@ -55,9 +58,18 @@ export async function runChunkserver(options: ChunkserverProcessOptions): Promis
   return {
     url: server.url,
     id: server.serverId,
+    listenUrl: server.listenUrl,
     close: async () => {
       await server.close()
       await transport.close()
     },
   }
+}
+
+/** The machine's, unless a test asks for one that fails at its command. */
+async function openDisk(clock: Clock): Promise<Disk> {
+  const faults = process.env['CAIRN_TEST_DISK_FAULTS']
+  if (faults === undefined) return new NodeDisk()
+  const { FaultyDisk } = await import('../common/disk/faulty-disk.js')
+  return new FaultyDisk(new NodeDisk(), clock, faults)
 }

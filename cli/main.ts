@@ -1,34 +1,39 @@
 /** The command line: parses, runs one command, ends with its exit code. */
 import { Command, CommanderError } from 'commander'
 import { VERSION } from '../common/version.js'
-import { registerAdmin } from './commands/admin.js'
-import { registerDoctor } from './commands/doctor.js'
-import { registerMetadata } from './commands/metadata.js'
-import { registerNamespace } from './commands/namespace.js'
-import { registerServers } from './commands/servers.js'
-import { registerTransfer } from './commands/transfer.js'
-import { registerUp } from './commands/up.js'
-import { registerUploads } from './commands/uploads.js'
 import { CairnError } from '../common/errors/cairn-error.js'
 import { reportFailure } from './context.js'
 
 const EXIT_USAGE = 2
 
-function createProgram(): Command {
+/** Adds a group of commands to the program. */
+type Register = (program: Command) => void
+
+/** Groups of commands, in the order in which help lists them, with the commands that need nothing but their own group. */
+const GROUPS: readonly { readonly alone: readonly string[]; readonly load: () => Promise<Register> }[] = [
+  { alone: ['up'], load: async () => (await import('./commands/up.js')).registerUp },
+  { alone: ['put', 'get', 'cat'], load: async () => (await import('./commands/transfer.js')).registerTransfer },
+  { alone: ['ls', 'stat', 'rm', 'mv', 'cp'], load: async () => (await import('./commands/namespace.js')).registerNamespace },
+  { alone: [], load: async () => (await import('./commands/uploads.js')).registerUploads },
+  { alone: ['status'], load: async () => (await import('./commands/admin.js')).registerAdmin },
+  { alone: [], load: async () => (await import('./commands/metadata.js')).registerMetadata },
+  { alone: [], load: async () => (await import('./commands/doctor.js')).registerDoctor },
+  { alone: ['master', 'chunkserver', 'gateway'], load: async () => (await import('./commands/servers.js')).registerServers },
+]
+
+/**
+ * A command whose name comes first loads its own group alone: a cluster is ready in half the time when none of its
+ * processes loads what the others are made of. For anything else, help included, all are loaded.
+ */
+async function createProgram(first: string | undefined): Promise<Command> {
   const program = new Command('cairn')
     .description(
       'Chunked, replicated file storage. Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 exists or precondition, 5 unavailable, 6 data lost or corrupt.',
     )
     .version(VERSION)
     .showHelpAfterError('(cairn COMMAND --help tells more)')
-  registerUp(program)
-  registerTransfer(program)
-  registerNamespace(program)
-  registerUploads(program)
-  registerAdmin(program)
-  registerMetadata(program)
-  registerDoctor(program)
-  registerServers(program)
+  const own = GROUPS.filter(({ alone }) => first !== undefined && alone.includes(first))
+  for (const { load } of own.length > 0 ? own : GROUPS) (await load())(program)
   for (const command of everyCommand(program)) command.exitOverride()
   return program
 }
@@ -43,7 +48,8 @@ const wantsJson = process.argv.includes('--json')
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 
 try {
-  await createProgram().parseAsync()
+  const program = await createProgram(process.argv[2])
+  await program.parseAsync()
 } catch (error) {
   process.exitCode = exitCodeOf(error)
 }

@@ -1,8 +1,10 @@
 /** Running a server role in the foreground: ready message, signals, and an end when the supervisor is gone. */
+import { SystemClock } from '../common/clock/system-clock.js'
 import { CairnError, toCairnError } from '../common/errors/cairn-error.js'
 import type { Logger } from '../common/observe/logger.js'
 import { createPinoLogger, type LogLevel } from '../common/observe/pino-logger.js'
 import type { RunningServer } from '../common/rpc/http/node-server.js'
+import { SECOND_MS } from '../common/units.js'
 import { reportFailure } from './context.js'
 
 export type Role = 'master' | 'chunkserver' | 'gateway'
@@ -24,8 +26,11 @@ export interface RoleOptions {
 export const isSupervised = (): boolean => process.send !== undefined
 
 export type ChildMessage =
-  | { readonly event: 'ready'; readonly role: Role; readonly url: string; readonly id: string }
+  | { readonly event: 'ready'; readonly role: Role; readonly url: string; readonly listenUrl: string; readonly id: string }
   | { readonly event: 'failed'; readonly error: unknown }
+
+/** Without a supervisor nobody is left who would end a process that cannot come to its own end, for a hung disk say. */
+const ORPHAN_GRACE_MS = 10 * SECOND_MS
 
 export async function runRole(options: RoleOptions): Promise<void> {
   const log = createPinoLogger({ level: options.logLevel, role: options.role })
@@ -39,7 +44,11 @@ export async function runRole(options: RoleOptions): Promise<void> {
     process.exit(0)
   }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal))
-  if (isSupervised()) process.on('disconnect', () => void stop('the supervisor is gone'))
+  if (isSupervised())
+    process.on('disconnect', () => {
+      new SystemClock().setTimer(ORPHAN_GRACE_MS, () => process.exit(1))
+      void stop('the supervisor is gone')
+    })
   const onFatal = (error: unknown): void => {
     log.error({ error }, 'fatal, ending')
     process.exit(1)
@@ -58,7 +67,8 @@ export async function runRole(options: RoleOptions): Promise<void> {
 
 function announce(options: RoleOptions, server: RunningServer): void {
   const ready = { event: 'ready', role: options.role, id: server.id, url: server.url, pid: process.pid, ...options.readyExtra }
-  process.send?.({ event: 'ready', role: options.role, url: server.url, id: server.id } satisfies ChildMessage)
+  const { url, listenUrl = url, id } = server
+  process.send?.({ event: 'ready', role: options.role, url, listenUrl, id } satisfies ChildMessage)
   if (options.json) process.stdout.write(`${JSON.stringify(ready)}\n`)
   else if (!process.send)
     process.stdout.write(

@@ -23,8 +23,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   client: ['common'],
   gateway: ['common', 'client'],
   cli: ['common', 'client', 'master', 'chunkserver', 'gateway'],
-  scripts: ['common', 'master'],
-  bench: ['common', 'client', 'master', 'cli'],
+  testing: ['common', 'client', 'cli'],
+  scripts: ['common', 'master', 'testing'],
+  bench: ['common', 'client', 'master', 'cli', 'testing'],
 }
 
 /** Inside a part, folders may import those further down this list, never those above. */

@@ -63,6 +63,9 @@ export interface MemberLinkOptions {
 
 const CALL_TIMEOUT_MS = 10 * SECOND_MS
 const RETRY = { firstMs: 50, maxMs: 2_000 }
+/** A whole cluster starts at once, and its master is ready last: so many tries follow one another closely. */
+const EAGER_TRIES = 20
+const EAGER_RETRY = { firstMs: 50, maxMs: 100 }
 /** Results waiting to be told; beyond this the oldest are dropped, and the master plans their tasks anew. */
 const RESULTS_MAX = 1000
 /** Leaves room for four billion changes within one incarnation, below 2^53. */
@@ -109,7 +112,8 @@ export class MemberLink implements MembershipSource {
         if (isCairnError(error, ...FATAL)) throw error
         this.#options.log.warn({ error, master: this.#masterUrl() }, 'cannot register with the master yet')
         this.#master += 1
-        await sleep(this.#options.clock, backoffDelayMs(RETRY, attempt, this.#options.random), signal)
+        const retry = attempt < EAGER_TRIES ? EAGER_RETRY : RETRY
+        await sleep(this.#options.clock, backoffDelayMs(retry, attempt, this.#options.random), signal)
       }
     }
     await this.#beat(signal)

@@ -4,7 +4,7 @@ import { closeSync, mkdirSync, openSync, renameSync, statSync } from 'node:fs'
 import path from 'node:path'
 import type { Clock, Timer } from '../../common/clock/clock.js'
 import { CairnError, isCairnError } from '../../common/errors/cairn-error.js'
-import { deferred } from '../../common/flow/deferred.js'
+import { deferred, observed, type Deferred } from '../../common/flow/deferred.js'
 import { MiB, SECOND_MS } from '../../common/units.js'
 import type { ChildMessage, Role } from '../role.js'
 
@@ -16,6 +16,8 @@ export interface ChildSpec {
   readonly env: Readonly<Record<string, string>>
   readonly directory: string
   readonly logDirectory: string
+  /** Options of Node itself. */
+  readonly execArgv?: readonly string[]
 }
 
 export interface ChildEvents {
@@ -38,15 +40,19 @@ const STABLE_MS = 10 * SECOND_MS
 const BLOCKED_PATIENCE_MS = 5 * SECOND_MS
 const STOP_GRACE_MS = 10 * SECOND_MS
 
+export const logFileOf = ({ logDirectory, name }: ChildSpec): string => path.join(logDirectory, `${name}.log`)
+
 const ENTRY = new URL('../main.js', import.meta.url).pathname
 
 export class Child {
-  readonly spec: ChildSpec
+  /** What its next process is started with. */
+  spec: ChildSpec
   /** As the process itself says, once it is ready. */
   id = ''
   url = ''
+  listenUrl = ''
   readonly #options: ChildOptions
-  readonly #firstReady = deferred<void>()
+  #ready: Deferred<void> = deferred()
   #process: ChildProcess | undefined
   #startedMs = 0
   #failures = 0
@@ -64,18 +70,38 @@ export class Child {
     return this.#process?.pid ?? 0
   }
 
-  /** Starts the process. @returns once it is ready for the first time @throws what it says keeps it from starting */
+  get running(): boolean {
+    return this.#process !== undefined && this.#process.exitCode === null && this.#process.signalCode === null
+  }
+
+  /** Starts the process, also one that has ended. @returns once it is ready @throws what it says keeps it from starting */
   start(): Promise<void> {
+    this.#ready = deferred()
+    this.#stopping = false
+    this.#blockedMs = undefined
     this.#spawn()
-    return this.#firstReady.promise
+    return observed(this.#ready.promise)
+  }
+
+  /** Whether this process waits for the child before it ends by itself. When this process is gone the child ends too. */
+  hold(held: boolean): void {
+    const child = this.#process
+    const channel = child?.channel
+    if (held) {
+      child?.ref()
+      channel?.ref()
+    } else {
+      child?.unref()
+      channel?.unref()
+    }
   }
 
   #spawn(): void {
     mkdirSync(this.spec.logDirectory, { recursive: true })
-    const file = path.join(this.spec.logDirectory, `${this.spec.name}.log`)
+    const file = logFileOf(this.spec)
     if ((statSync(file, { throwIfNoEntry: false })?.size ?? 0) > LOG_BYTES_MAX) renameSync(file, `${file}.1`)
     const log = openSync(file, 'a')
-    const child = spawn(process.execPath, [ENTRY, this.spec.role, ...this.spec.args], {
+    const child = spawn(process.execPath, [...(this.spec.execArgv ?? []), ENTRY, this.spec.role, ...this.spec.args], {
       stdio: ['ignore', log, log, 'ipc'],
       env: { ...process.env, ...this.spec.env },
     })
@@ -84,7 +110,7 @@ export class Child {
     this.#startedMs = this.#options.clock.monotonic()
     child.on('message', (message) => this.#hear(message as ChildMessage))
     child.on('exit', (code, signal) => this.#exited(child, code, signal))
-    child.on('error', (error) => this.#firstReady.reject(error))
+    child.on('error', (error) => this.#ready.reject(error))
   }
 
   #hear(message: ChildMessage): void {
@@ -95,7 +121,8 @@ export class Child {
     this.#startFailure = undefined
     this.id = message.id
     this.url = message.url
-    this.#firstReady.resolve()
+    this.listenUrl = message.listenUrl
+    this.#ready.resolve()
     this.#options.events.onReady(this)
   }
 
@@ -106,11 +133,11 @@ export class Child {
     this.#failures = ranMs >= STABLE_MS ? 0 : this.#failures + 1
     const restarts = this.#options.restart && !this.#stopping
     const delayMs = Math.min(RESTART_MAX_MS, RESTART_FIRST_MS * 2 ** Math.max(0, this.#failures - 1))
-    this.#firstReady.reject(
+    this.#ready.reject(
       this.#startFailure ??
         new CairnError(
           'INTERNAL',
-          `${this.spec.name} ended before it was ready (${signal ?? `code ${code}`}). Its log: ${path.join(this.spec.logDirectory, `${this.spec.name}.log`)}`,
+          `${this.spec.name} ended before it was ready (${signal ?? `code ${code}`}). Its log: ${logFileOf(this.spec)}`,
         ),
     )
     this.#options.events.onExit(this, code, signal, restarts ? delayMs : undefined)
@@ -126,14 +153,15 @@ export class Child {
     return true
   }
 
-  /** Asks the process to end, and makes it if it does not in time. */
-  async stop(): Promise<void> {
+  /** Asks the process to end, and makes it if it does not in time. @returns once it is gone */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.#stopping = true
     this.#restartTimer?.cancel()
     const child = this.#process
-    if (!child || child.exitCode !== null || child.signalCode !== null) return
+    if (!child || !this.running) return
+    this.hold(true)
     const gone = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-    child.kill('SIGTERM')
+    child.kill(signal)
     const timer = this.#options.clock.setTimer(STOP_GRACE_MS, () => void child.kill('SIGKILL'))
     await gone
     timer.cancel()

@@ -5,7 +5,6 @@ import { JSON_BODY_BYTES_MAX, runRoute, type RawRequest, type Route } from '../.
 import type { Headers } from '../../common/rpc/transport.js'
 import { VERSION } from '../../common/version.js'
 import type { Master } from '../master.js'
-import { openApiDocument } from './openapi.js'
 import { masterRoutes } from './routes.js'
 
 export function masterApp(master: Master): Express {
@@ -36,8 +35,10 @@ function mountChecks(app: Express, master: Master): void {
     const { contentType, text } = await master.metrics.metrics.expose()
     response.set('content-type', contentType).send(text)
   })
-  let document: object | undefined
-  app.get('/v1/openapi.json', (_request, response) => void response.json((document ??= openApiDocument(VERSION))))
+  // Asked for seldom, and made with a library that a start need not wait for.
+  let document: Promise<object> | undefined
+  const makeDocument = async (): Promise<object> => (await import('./openapi.js')).openApiDocument(VERSION)
+  app.get('/v1/openapi.json', async (_request, response) => void response.json(await (document ??= makeDocument())))
 }
 
 function mountRoutes(app: Express, routes: readonly Route[], master: Master): void {

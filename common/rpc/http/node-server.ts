@@ -8,6 +8,8 @@ import { bind } from './http-server.js'
 export interface RunningServer {
   readonly url: string
   readonly id: string
+  /** Where it listens, when others are told to reach it elsewhere. */
+  readonly listenUrl?: string
   close(): Promise<void>
 }
 
