@@ -24,7 +24,7 @@ export class Network {
       this.#waiting.delete(id)
       if (this.#waiting.size === 0 && !this.#held) this.#worker.unref()
     })
-    this.#worker.on('error', (error) => this.#fail(error as Error))
+    this.#worker.on('error', (error) => this.#fail(error))
     this.#worker.on('exit', () => this.#fail(new CairnError('SHUTTING_DOWN', 'The network of the cluster is closed.')))
   }
 
