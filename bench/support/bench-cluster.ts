@@ -1,28 +1,12 @@
 /** A cluster as a user has it: `cairn up` in a directory, driven with the `cairn` command, its processes watched. */
-import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
+import { spawn, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { openSync, closeSync } from 'node:fs'
 import { cpus } from 'node:os'
-import path from 'node:path'
-import { createInterface } from 'node:readline'
-import { ROOT } from './machine.js'
+import { CAIRN, CairnProcess, envOf, type ProcessInfo, type UpReady } from '../../testing/up-process.js'
 import { cpuSeconds, endedChildrenCpuSeconds, machineBusySeconds, type CpuSplit, type ProcessWatch } from './process-watch.js'
 
-const CAIRN = path.join(ROOT, 'bin', 'cairn')
 const REPLICAS = 3
-
-export interface ServerProcess {
-  readonly role: string
-  readonly id: string
-  readonly pid: number
-  readonly url: string
-}
-
-interface Ready {
-  readonly master: string
-  readonly token: string
-  readonly processes: readonly ServerProcess[]
-}
 
 export interface Command {
   readonly args: readonly string[]
@@ -42,53 +26,29 @@ export interface CommandFigures {
   readonly otherCpuShare: number
 }
 
-/** Starts a `cairn` command that prints a JSON line when it is ready, and keeps running. */
-export async function startServer(
-  args: readonly string[],
-  log: string,
-): Promise<{ child: ChildProcess; ready: Record<string, unknown> }> {
+/** Starts a `cairn` command that prints a JSON line when it is ready, and keeps running. Its messages go to `log`. */
+export async function startServer<Ready>(args: readonly string[], log: string): Promise<CairnProcess<Ready>> {
   const logFile = openSync(log, 'a')
-  const child = spawn(process.execPath, [CAIRN, ...args, '--json'], { stdio: ['ignore', 'pipe', logFile] })
-  closeSync(logFile)
-  // When this process is told to end, or fails, nothing it started stays behind.
-  const end = (): void => void child.kill('SIGTERM')
-  process.once('exit', end)
-  child.once('exit', () => process.off('exit', end))
-  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })
-  const ready = await new Promise<Record<string, unknown>>((resolve, reject) => {
-    lines.on('line', (line) => {
-      const event = JSON.parse(line) as Record<string, unknown>
-      if (event['event'] === 'ready') resolve(event)
-      else if (event['error']) reject(new Error(`cairn ${args[0]}: ${line}`))
-    })
-    child.once('exit', (code) => reject(new Error(`cairn ${args[0]} ended with ${code}; its log is ${log}`)))
-  })
-  return { child, ready }
-}
-
-export async function stopServer(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const ended = once(child, 'exit')
-  child.kill('SIGTERM')
-  await ended
+  try {
+    return await CairnProcess.start<Ready>(args, { stderr: logFile })
+  } finally {
+    closeSync(logFile)
+  }
 }
 
 export class BenchCluster implements AsyncDisposable {
-  readonly processes: readonly ServerProcess[]
-  readonly #up: ChildProcess
-  readonly #ready: Ready
+  readonly processes: readonly ProcessInfo[]
+  readonly #up: CairnProcess<UpReady>
 
-  private constructor(up: ChildProcess, ready: Ready) {
+  private constructor(up: CairnProcess<UpReady>) {
     this.#up = up
-    this.#ready = ready
-    this.processes = ready.processes
+    this.processes = up.ready.processes
   }
 
   /** Three chunkservers, so that each holds a copy of everything. Detection is left as users have it. */
   static async start(directory: string): Promise<BenchCluster> {
     const args = ['up', '--dir', directory, '--port', '0', '--chunkservers', String(REPLICAS), '--no-restart']
-    const { child, ready } = await startServer(args, `${directory}.log`)
-    return new BenchCluster(child, ready as unknown as Ready)
+    return new BenchCluster(await startServer<UpReady>(args, `${directory}.log`))
   }
 
   watchServers(watch: ProcessWatch): void {
@@ -112,7 +72,7 @@ export class BenchCluster implements AsyncDisposable {
   async #runChild(command: Command, watch: ProcessWatch | undefined): Promise<Record<string, unknown>> {
     const stdio: StdioOptions = [command.feed ? 'pipe' : 'ignore', command.output === 'nowhere' ? 'ignore' : 'pipe', 'pipe']
     const args = [...command.args, ...(command.output ? [] : ['--json'])]
-    const env = { ...process.env, CAIRN_MASTER: this.#ready.master, CAIRN_TOKEN: this.#ready.token }
+    const env = { ...process.env, ...envOf(this.#up.ready) }
     const child = spawn(process.execPath, [CAIRN, ...args], { stdio, env })
     if (child.pid !== undefined) watch?.watch('client', child.pid)
     const output = { stdout: '', stderr: '' }
@@ -141,7 +101,7 @@ export class BenchCluster implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await stopServer(this.#up)
+    await this.#up.stop()
   }
 }
 

@@ -12,7 +12,7 @@ import { REPORT_BATCH_MAX } from '../../common/protocol/uploads.js'
 import { SystemRandom } from '../../common/random/system-random.js'
 import { HttpTransport } from '../../common/rpc/http/http-transport.js'
 import { GiB } from '../../common/units.js'
-import { startServer, stopServer } from '../support/bench-cluster.js'
+import { startServer } from '../support/bench-cluster.js'
 import { cpuSeconds, ProcessWatch } from '../support/process-watch.js'
 import { latencies, median, round, summary } from '../support/statistics.js'
 import { CHUNK_BYTES, Master, SyntheticFile, type Timing } from '../support/synthetic-file.js'
@@ -34,17 +34,24 @@ export const commitMetadata: Workload = {
   run: commitMetadataRun,
 }
 
+interface MasterReady {
+  readonly url: string
+  readonly token: string
+  readonly serverToken: string
+}
+
 async function commitMetadataRun({ parameters, directory, say }: RunContext) {
   const bytes = parameters.number('bytes')
-  const { child, ready } = await startServer(
+  await using server = await startServer<MasterReady>(
     ['master', '--dir', path.join(directory, 'master'), '--port', '0'],
     `${directory}/log`,
   )
-  const pid = ready['pid'] as number
+  const { pid } = server
   const transport = new HttpTransport()
   try {
-    const master = { url: String(ready['url']), token: String(ready['token']) }
-    const join = { master: master.url, token: String(ready['serverToken']), count: SERVERS }
+    const { url, token, serverToken } = server.ready
+    const master = { url, token }
+    const join = { master: master.url, token: serverToken, count: SERVERS }
     using servers = await SyntheticServers.start({ transport, random: new SystemRandom(), ...join })
     using watch = new ProcessWatch()
     watch.watch('master', pid)
@@ -64,7 +71,6 @@ async function commitMetadataRun({ parameters, directory, say }: RunContext) {
     return { bytes, chunks: bytes / CHUNK_BYTES, ...figuresOf(timings), cpuSecondsPerFile, memory: watch.figures(), checksum }
   } finally {
     await transport.close()
-    await stopServer(child)
   }
 }
 

@@ -5,19 +5,9 @@ import { createReadStream, mkdtempSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
+import { CAIRN, CairnProcess, envOf, type ProcessInfo, type UpReady } from '../../testing/up-process.js'
 
-const CAIRN = fileURLToPath(new URL('../../../bin/cairn', import.meta.url))
 const POLL_MS = 50
-
-export interface ProcessInfo {
-  readonly role: string
-  readonly id: string
-  readonly pid: number
-  readonly url: string
-  readonly dir: string
-}
 
 export interface CommandResult {
   readonly code: number | null
@@ -45,6 +35,8 @@ export interface StartOptions {
 /** Quick detection, so that tests need not wait a minute for a death. */
 export const QUICK_TIMERS = ['--heartbeat-interval', '200ms', '--suspect-after', '1s', '--dead-after', '3s']
 
+export type { ProcessInfo }
+
 export const parse = (text: string): unknown => {
   try {
     return JSON.parse(text)
@@ -56,53 +48,30 @@ export const parse = (text: string): unknown => {
 export class TestCluster implements AsyncDisposable {
   readonly directory: string
   readonly scratch: string
-  readonly #up: ChildProcess
-  readonly #events: Record<string, unknown>[] = []
-  readonly #exited: Promise<void>
-  ready: { master: string; gateway: string; token: string; processes: ProcessInfo[] }
+  readonly #up: CairnProcess<UpReady>
+  ready: UpReady
   keepDirectory = false
 
-  private constructor(directory: string, scratch: string, up: ChildProcess, ready: TestCluster['ready'], exited: Promise<void>) {
+  private constructor(directory: string, scratch: string, up: CairnProcess<UpReady>) {
     this.directory = directory
     this.scratch = scratch
     this.#up = up
-    this.ready = ready
-    this.#exited = exited
+    this.ready = up.ready
   }
 
   static async start(options: StartOptions = {}): Promise<TestCluster> {
     const scratch = mkdtempSync(path.join(tmpdir(), 'cairn-test-'))
     const directory = options.directory ?? path.join(scratch, 'cluster')
-    const args = [
-      'up',
-      '--dir',
-      directory,
-      '--json',
-      '--port',
-      '0',
-      ...(options.chunkservers ? ['--chunkservers', String(options.chunkservers)] : []),
-      ...(options.flags ?? []),
-    ]
-    const up = spawn(process.execPath, [CAIRN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-    const exited = new Promise<void>((resolve) => up.once('exit', () => resolve()))
-    let stderr = ''
-    up.stderr.on('data', (data: Buffer) => (stderr += data.toString()))
-    const lines = createInterface({ input: up.stdout })
-    const ready = await new Promise<TestCluster['ready']>((resolve, reject) => {
-      lines.on('line', (line) => {
-        const event = parse(line) as { event?: string; error?: unknown } & TestCluster['ready']
-        if (event?.event === 'ready') resolve(event)
-        else if (event?.error) reject(new Error(`up failed: ${line}`))
-        else if (event && cluster) cluster.#heard(event)
-      })
-      up.once('exit', (code) => reject(new Error(`up ended with ${code}: ${stderr}`)))
-    })
-    const cluster: TestCluster | undefined = new TestCluster(directory, scratch, up, ready, exited)
+    const count = options.chunkservers ? ['--chunkservers', String(options.chunkservers)] : []
+    const args = ['up', '--dir', directory, '--port', '0', ...count, ...(options.flags ?? [])]
+    let hear: (event: Readonly<Record<string, unknown>>) => void = () => undefined
+    const up = await CairnProcess.start(args, { onEvent: (event) => hear(event) })
+    const cluster = new TestCluster(directory, scratch, up)
+    hear = (event) => cluster.#heard(event)
     return cluster
   }
 
-  #heard(event: Record<string, unknown>): void {
-    this.#events.push(event)
+  #heard(event: Readonly<Record<string, unknown>>): void {
     if (event['event'] !== 'restarted') return
     const processes = this.ready.processes.map((one) =>
       one.id === event['id'] || (one.role === event['role'] && one.role !== 'chunkserver')
@@ -113,11 +82,11 @@ export class TestCluster implements AsyncDisposable {
   }
 
   get supervisorPid(): number {
-    return this.#up.pid as number
+    return this.#up.pid
   }
 
   get env(): Record<string, string> {
-    return { CAIRN_MASTER: this.ready.master, CAIRN_TOKEN: this.ready.token }
+    return envOf(this.ready)
   }
 
   process(role: string, index = 0): ProcessInfo {
@@ -199,8 +168,7 @@ export class TestCluster implements AsyncDisposable {
   }
 
   async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
-    if (this.#up.exitCode === null && this.#up.signalCode === null) this.#up.kill(signal)
-    await this.#exited
+    await this.#up.stop(signal)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
