@@ -8,6 +8,7 @@ import { SECOND_MS } from '../../common/units.js'
 import { openPut, readPutResult } from '../data/forward.js'
 import type { ChunkserverContext } from '../server-context.js'
 import type { ChunkReader } from '../store/chunk-store.js'
+import { withBlock } from '../store/disk-io.js'
 
 type ReplicateCommand = Extract<Command, { kind: 'replicate' }>
 
@@ -98,14 +99,11 @@ export class Replicator {
   ): Promise<void> {
     await exchange.ready
     for (let index = 0; index < leafCount(reader.lengthBytes) && !exchange.answered; index += 1) {
-      const block = await blocks.take()
-      try {
+      await withBlock(blocks.take(), async (block) => {
         const length = await reader.readLeaf(index, block.bytes)
         await exchange.write(block.bytes.subarray(0, length))
         this.#context.onBytes('out', length)
-      } finally {
-        block.release()
-      }
+      })
     }
     await exchange.write(encodeLeafSums(reader.leafSums))
   }

@@ -12,6 +12,7 @@ import { CAPABILITY_HEADER, CHUNK_LENGTH_HEADER, CHUNK_ROOT_HEADER, FIRST_LEAF_H
 import type { ByteSink, IncomingRequest, OutgoingResponse } from '../../common/rpc/transport.js'
 import type { ChunkserverContext } from '../server-context.js'
 import type { ChunkReader } from '../store/chunk-store.js'
+import { releaseAfter } from '../store/disk-io.js'
 import type { Admitted } from './admission.js'
 
 /** Leaves read ahead of the one being sent. */
@@ -142,7 +143,7 @@ class Sending {
     try {
       return { block, length: await this.#reader.readLeaf(index, block.bytes) }
     } catch (error) {
-      block.release()
+      releaseAfter(error, block)
       throw error
     }
   }

@@ -4,16 +4,15 @@
  */
 import { sleep } from '../../common/clock/clock.js'
 import type { Clock } from '../../common/clock/clock.js'
-import { isCairnError } from '../../common/errors/cairn-error.js'
 import { Periodic } from '../../common/flow/periodic.js'
 import type { ChunkId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
 import { shuffled, type Random } from '../../common/random/random.js'
 import { DAY_MS, HOUR_MS, MiB, MINUTE_MS } from '../../common/units.js'
-import type { ChunkDisk } from '../store/chunk-disk.js'
+import { isDiskTrouble, type ChunkDisk } from '../store/chunk-disk.js'
 import { chunkFileBytes } from '../store/chunk-file.js'
 import type { FileChunkStore } from '../store/file-chunk-store.js'
-import { dropFromQuarantine, type QuarantineReason } from '../store/set-aside.js'
+import { dropFromQuarantine, dropLeftovers, type QuarantineReason } from '../store/set-aside.js'
 import { Pacer } from './pacer.js'
 
 export interface MaintenanceOptions {
@@ -97,7 +96,7 @@ export class Maintenance {
       if ((await this.#options.store.verify(chunkId, pace)) !== 'good') this.#options.onFinding()
     } catch (error) {
       // A failed disk is dealt with as such; its chunks say nothing any more.
-      if (!isCairnError(error, 'DISK_FAILED')) throw error
+      if (!isDiskTrouble(error)) throw error
     }
   }
 
@@ -120,7 +119,7 @@ export class Maintenance {
   }
 
   async #emptyQuarantine(): Promise<void> {
-    for (const disk of this.#options.store.chunkDisks) if (!disk.failed) await this.#emptyOne(disk)
+    for (const disk of this.#options.store.chunkDisks) if (!disk.failed) await this.#emptyOne(disk).catch(exceptDiskTrouble)
   }
 
   async #emptyOne(disk: ChunkDisk): Promise<void> {
@@ -128,6 +127,12 @@ export class Maintenance {
     const { freeBytes, totalBytes } = disk.report()
     const pressed = freeBytes < totalBytes * PRESSURE_SHARE
     const keptMs = (reason: QuarantineReason): number => (reason === 'deleted' ? DELETED_KEPT_MS : CORRUPT_KEPT_MS)
+    await dropLeftovers(disk)
     await dropFromQuarantine(disk, ({ sinceMs, reason }) => pressed || nowMs - sinceMs >= keptMs(reason))
   }
+}
+
+/** A disk in trouble is dealt with as such, and stops no job for the others. */
+function exceptDiskTrouble(error: unknown): void {
+  if (!isDiskTrouble(error)) throw error
 }

@@ -2,20 +2,19 @@
  * One data directory: its layout, its identity, its space, and the limits that keep a bad disk from harming others.
  *
  * Every operation goes through {@link ChunkDisk.io}: a bounded number at once (stuck ones otherwise use up the threads
- * that all file calls of the process share), a deadline after which the disk counts as failed, and errors that mean
- * what they say: ENOSPC is a full disk, EIO on a write or a sync (and any failure of a sync) is a failed one.
+ * that all file calls of the process share), deadlines (disk-io.ts), and errors that mean what they say: ENOSPC is a full
+ * disk, EIO on a write or a sync (and any failure of a sync) is a failed one.
  */
 import path from 'node:path'
 import type { Clock } from '../../common/clock/clock.js'
 import { CairnError, isCairnError, messageOf, systemCode } from '../../common/errors/cairn-error.js'
 import type { Disk, DiskFile, DiskSpace } from '../../common/disk/disk.js'
-import { withDeadline } from '../../common/flow/abort.js'
-import { Semaphore } from '../../common/flow/semaphore.js'
 import type { ChunkId, DiskId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
 import type { DiskReport, DiskScrub } from '../../common/protocol/cluster.js'
 import { GiB } from '../../common/units.js'
-import { DiskLatency } from './disk-latency.js'
+import { DiskIo, isHanging, type IoPurpose } from './disk-io.js'
+import type { DiskLatency } from './disk-latency.js'
 import { DiskUsage } from './disk-usage.js'
 
 export const CHUNK_SUFFIX = '.chunk'
@@ -48,12 +47,9 @@ const READ_ERROR_WINDOW_MS = 10 * 60_000
 /** Codes by which the system says that a disk itself is in trouble (broken, unplugged, turned read-only), rather than a path or a right. */
 const DISK_FATAL: ReadonlySet<string> = new Set(['EIO', 'EROFS', 'ENXIO', 'ENODEV', 'EUCLEAN', 'ESTALE', 'EREMOTEIO'])
 
-/** Whether it is the disk that failed, not what was asked of it. */
+/** Whether it is the disk that is in trouble, not what was asked of it. */
 export const isDiskTrouble = (error: unknown): boolean =>
-  isCairnError(error, 'DISK_FAILED') || DISK_FATAL.has(systemCode(error) ?? '')
-
-/** `look` is at names, sizes and free space: it says nothing about how fast the disk is. */
-export type IoPurpose = 'read' | 'write' | 'sync' | 'look'
+  isCairnError(error, 'DISK_FAILED', 'DISK_HANGS', 'TIMEOUT') || DISK_FATAL.has(systemCode(error) ?? '')
 
 export class ChunkDisk {
   readonly diskId: DiskId
@@ -61,11 +57,12 @@ export class ChunkDisk {
   readonly disk: Disk
   /** Kept by the store. */
   readonly usage = new DiskUsage()
-  readonly latency: DiskLatency
+  /** Temporary files that could not be removed when their writers ended. */
+  readonly leftovers = new Set<string>()
   /** Kept by the scrub. */
   scrub: DiskScrub | undefined
   readonly #options: ChunkDiskOptions
-  readonly #slots: Semaphore
+  readonly #io: DiskIo
   #failure: CairnError | undefined
   #space: DiskSpace = { totalBytes: 0, freeBytes: 0 }
   #spaceMs = -Infinity
@@ -79,8 +76,14 @@ export class ChunkDisk {
     this.disk = options.disk
     this.diskId = options.diskId
     this.directory = options.directory
-    this.#slots = new Semaphore(options.concurrency)
-    this.latency = new DiskLatency(options.clock)
+    const { clock, directory, concurrency, operationTimeoutMs } = options
+    this.#io = new DiskIo({
+      clock,
+      directory,
+      concurrency,
+      timeoutMs: operationTimeoutMs,
+      onTimeout: (error) => this.fail(error),
+    })
   }
 
   chunkPath(chunkId: ChunkId): string {
@@ -104,6 +107,10 @@ export class ChunkDisk {
     return path.join(this.directory, 'quarantine')
   }
 
+  get latency(): DiskLatency {
+    return this.#io.latency
+  }
+
   get failed(): CairnError | undefined {
     return this.#failure
   }
@@ -125,32 +132,16 @@ export class ChunkDisk {
     return this.#failure
   }
 
-  #refuseFailed(): void {
-    if (this.#failure) throw this.#failure
-  }
-
-  /** Runs one operation on this disk within its limits. @throws `DISK_FAILED`, `DISK_FULL`, or the system's error for reads */
+  /**
+   * Runs one operation on this disk within its limits.
+   * @throws `DISK_HANGS`, `DISK_FAILED`, `DISK_FULL`, or the system's error for reads
+   */
   async io<T>(purpose: IoPurpose, work: () => Promise<T>): Promise<T> {
-    this.#refuseFailed()
-    const permit = await this.#slots.acquire()
+    if (this.#failure) throw this.#failure
     try {
-      this.#refuseFailed()
-      return await withDeadline(this.#options.clock, this.#options.operationTimeoutMs, `an operation on ${this.directory}`, () =>
-        this.#timed(purpose, work),
-      )
+      return await this.#io.run(purpose, () => (this.#failure ? Promise.reject(this.#failure) : work()))
     } catch (error) {
       throw this.#explain(purpose, error)
-    } finally {
-      permit.release()
-    }
-  }
-
-  async #timed<T>(purpose: IoPurpose, work: () => Promise<T>): Promise<T> {
-    const end = this.latency.begin(purpose !== 'look')
-    try {
-      return await work()
-    } finally {
-      end()
     }
   }
 
@@ -161,7 +152,6 @@ export class ChunkDisk {
   }
 
   #explain(purpose: IoPurpose, error: unknown): unknown {
-    if (isCairnError(error, 'TIMEOUT')) return this.fail(error)
     if (isCairnError(error)) return error
     const code = systemCode(error)
     if (code === 'ENOSPC' || code === 'EDQUOT') {
@@ -197,6 +187,8 @@ export class ChunkDisk {
     if ((!now && nowMs - this.#spaceMs < SPACE_MAX_AGE_MS) || this.#failure) return
     this.#spaceMs = nowMs
     this.#space = await this.io('look', () => this.disk.space(this.directory)).catch((error: unknown) => {
+      // One that hangs is given up by its deadline, if at all.
+      if (isHanging(error)) return this.#space
       this.fail(error)
       return { totalBytes: this.#space.totalBytes, freeBytes: 0 }
     })

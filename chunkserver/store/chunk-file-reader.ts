@@ -8,6 +8,7 @@ import type { ChunkId } from '../../common/ids.js'
 import type { ChunkDisk } from './chunk-disk.js'
 import { decodeFooter, decodeTrailer, TRAILER_BYTES, type ChunkFooter } from './chunk-file.js'
 import type { ChunkReader } from './chunk-store.js'
+import { isHanging, withBlock } from './disk-io.js'
 
 export const corrupt = (chunkId: ChunkId, why: string): CairnError =>
   new CairnError(
@@ -26,8 +27,7 @@ export async function readFooter(disk: ChunkDisk, file: DiskFile, chunkId: Chunk
   const sizeBytes = await disk.io('read', () => file.sizeBytes())
   if (sizeBytes < TAIL_BYTES || sizeBytes % TAIL_BYTES !== 0)
     throw corrupt(chunkId, `its file has ${sizeBytes} bytes, which no chunk file has`)
-  const block = await buffers.acquire()
-  try {
+  return withBlock(buffers.acquire(), async (block) => {
     const tail = block.bytes.subarray(0, TAIL_BYTES)
     await readFully(disk, file, chunkId, tail, sizeBytes - TAIL_BYTES)
     const start = decodeTrailer(tail.subarray(TAIL_BYTES - TRAILER_BYTES), sizeBytes)
@@ -39,9 +39,7 @@ export async function readFooter(disk: ChunkDisk, file: DiskFile, chunkId: Chunk
     if (!decoded) throw corrupt(chunkId, 'its footer is damaged')
     if (decoded.chunkId !== chunkId) throw corrupt(chunkId, `its file holds chunk ${decoded.chunkId}`)
     return decoded
-  } finally {
-    block.release()
-  }
+  })
 }
 
 async function readFully(disk: ChunkDisk, file: DiskFile, chunkId: ChunkId, target: Uint8Array, position: number): Promise<void> {
@@ -100,22 +98,21 @@ export class ChunkFileReader implements ChunkReader {
   }
 
   async #lookAgain(index: number, target: Uint8Array, length: number): Promise<boolean> {
-    const block = await this.#hooks.secondLook.acquire()
-    try {
+    const good = await withBlock(this.#hooks.secondLook.acquire(), async (block) => {
       if (!(await this.#readInto(index, block.bytes, length))) return false
       target.set(block.bytes.subarray(0, length))
       // The target may be what is broken.
       if (xxh64(target.subarray(0, length)) !== this.leafSums[index])
         throw new CairnError('INTERNAL', 'Memory of this machine does not keep what is written to it.')
-    } finally {
-      block.release()
-    }
-    this.#hooks.onFlicker(index)
-    return true
+      return true
+    })
+    if (good) this.#hooks.onFlicker(index)
+    return good
   }
 
   /** Damage, and sectors that cannot be read, condemn the copy; a disk that has failed is another matter. */
   #report(error: unknown, index: number): CairnError {
+    if (isHanging(error)) return error
     if (this.#disk.failed) return this.#disk.failed
     const damage =
       error instanceof CairnError ? error : corrupt(this.#footer.chunkId, `leaf ${index} cannot be read (${String(error)})`)

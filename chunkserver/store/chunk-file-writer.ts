@@ -9,6 +9,7 @@ import { alignUp, type DiskFile } from '../../common/disk/disk.js'
 import type { ChunkDisk } from './chunk-disk.js'
 import { encodeFooter, footerStart } from './chunk-file.js'
 import type { ChunkWriter, NewChunk, StoredChunk } from './chunk-store.js'
+import { withBlock } from './disk-io.js'
 import { unlessMissing } from './set-aside.js'
 
 export interface WriterHooks {
@@ -76,13 +77,10 @@ export class ChunkFileWriter implements ChunkWriter {
 
   async commit(leafSums: BigUint64Array): Promise<StoredChunk> {
     const root = chunkRoot(this.#chunk.lengthBytes, leafSums)
-    const block = await this.#footers.acquire()
-    try {
+    await withBlock(this.#footers.acquire(), async (block) => {
       const footer = encodeFooter({ ...this.#chunk, root, leafSums }, block.bytes)
       await this.#write(footer, footerStart(this.#chunk.lengthBytes))
-    } finally {
-      block.release()
-    }
+    })
     await this.#disk.io('sync', () => this.#file.sync())
     await this.#disk.closeFile(this.#file)
     const stored = await this.#hooks.publish(this.#temporary, root)
@@ -94,12 +92,12 @@ export class ChunkFileWriter implements ChunkWriter {
   async abort(): Promise<void> {
     if (this.#ended) return
     this.#end()
-    // Best effort: what stays is removed at the next start, and counted until then.
+    // Best effort: what stays is removed later, and counted until then.
     await this.#disk.closeFile(this.#file)
     const removal = this.#disk.io('write', () => this.#disk.disk.remove(this.#temporary))
     await unlessMissing(removal).then(
       () => this.#disk.usage.temporary.delete(this.#name),
-      () => undefined,
+      () => this.#disk.leftovers.add(this.#name),
     )
   }
 

@@ -1,7 +1,7 @@
 /** How long the operations of a disk take of late, those included that have not come back yet. */
 import type { Clock } from '../../common/clock/clock.js'
 
-const SAMPLES_MAX = 64
+const SAMPLES_MAX = 16
 /** Older ones say nothing about now: a disk that was slow and is let alone gets another chance. */
 const WINDOW_MS = 60_000
 

@@ -6,6 +6,7 @@ import type { Clock } from '../../common/clock/clock.js'
 import type { DirectoryLock, Disk } from '../../common/disk/disk.js'
 import { CairnError, messageOf, systemCode } from '../../common/errors/cairn-error.js'
 import { withDeadline } from '../../common/flow/abort.js'
+import { slowOnes } from '../../common/flow/outliers.js'
 import type { ClusterId, ServerId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
 import type { Random } from '../../common/random/random.js'
@@ -61,8 +62,11 @@ export class DiskSet {
    * @throws `DIRECTORY_LOCKED`, `WRONG_CLUSTER`, `SERVER_ID_CONFLICT`, `LOCAL_IO_ERROR`; what failed, when no disk that knows us is left
    */
   async open(scan: (disk: ChunkDisk) => Promise<void>): Promise<void> {
-    for (const directory of this.#options.directories)
-      await this.#unlessDiskFails(directory, () => this.#openDirectory(directory))
+    const { clock, directories, operationTimeoutMs = OPERATION_TIMEOUT_MS } = this.#options
+    for (const directory of directories) {
+      const opening = (signal: AbortSignal): Promise<void> => this.#openDirectory(directory, signal)
+      await this.#unlessDiskFails(directory, () => withDeadline(clock, operationTimeoutMs, `opening ${directory}`, opening))
+    }
     await Promise.all(this.#disks.map((disk) => this.#unlessDiskFails(disk.directory, () => scan(disk), disk)))
     // Without a disk that knows who we are, a new server would come up beside the old one's remains.
     if (this.#leftOut === undefined || (this.usable.length > 0 && this.identity().serverId !== null)) return
@@ -81,11 +85,14 @@ export class DiskSet {
     }
   }
 
-  async #openDirectory(directory: string): Promise<void> {
+  async #openDirectory(directory: string, signal: AbortSignal): Promise<void> {
     const { disk, clock, log, random } = this.#options
     await disk.makeDirectory(directory)
+    signal.throwIfAborted()
     this.#locks.push(await disk.lockDirectory(directory))
     const identity = await openIdentity(disk, directory, random)
+    // It was left out when it took too long.
+    signal.throwIfAborted()
     const chunkDisk = new ChunkDisk({
       disk,
       clock,
@@ -130,12 +137,15 @@ export class DiskSet {
   }
 
   /**
-   * The disk for a new chunk: with the most room, among those that answer. When all are full, quarantine gives way.
+   * The disk for a new chunk: with the most room, among those that answer and are not far slower than the others. When all are full, quarantine gives way.
    * @throws `DISK_FULL`, `DISK_FAILED`
    */
   async choose(fileBytes: number): Promise<ChunkDisk> {
     await this.#refreshSpace()
-    let best = mostRoom(this.#answering, fileBytes) ?? mostRoom(this.usable, fileBytes)
+    const answering = this.#answering
+    const slow = slowOnes(answering, ({ latency }) => latency.typicalMs)
+    const quick = answering.filter((disk) => !slow.has(disk))
+    let best = mostRoom(quick, fileBytes) ?? mostRoom(answering, fileBytes) ?? mostRoom(this.usable, fileBytes)
     if (!best) {
       await Promise.all(this.#answering.map((disk) => dropFromQuarantine(disk, () => true).then(() => disk.refreshSpace(true))))
       best = mostRoom(this.usable, fileBytes)

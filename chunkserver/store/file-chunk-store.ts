@@ -23,6 +23,7 @@ import type { ChunkReader, ChunkStore, ChunkWriter, NewChunk, StoredChunk, Verif
 import { Condemnations } from './condemnations.js'
 import { CopyTable, type CopyEntry } from './copy-table.js'
 import type { ServerIdentity } from './disk-identity.js'
+import { withBlock } from './disk-io.js'
 import { DiskSet, type DiskSetOptions } from './disk-set.js'
 import { dropMark, leaveMark, toQuarantine } from './set-aside.js'
 import { Replacement } from './replacement.js'
@@ -216,21 +217,19 @@ export class FileChunkStore implements ChunkStore {
 
   /** A copy looked at without consequences: its footer and one leaf. */
   async #probe(entry: CopyEntry): Promise<VerifyOutcome> {
-    const block = await this.#verifying.acquire()
+    const nothing = { onCorrupt: () => undefined, onFlicker: () => undefined }
     try {
-      const nothing = { onCorrupt: () => undefined, onFlicker: () => undefined }
       const reader = await this.#openFile(entry, nothing)
       try {
-        await reader.readLeaf(this.#options.random.integer(leafCount(reader.lengthBytes)), block.bytes)
+        const leaf = this.#options.random.integer(leafCount(reader.lengthBytes))
+        await withBlock(this.#verifying.acquire(), (block) => reader.readLeaf(leaf, block.bytes))
       } finally {
         await reader.close()
       }
       return 'good'
     } catch (error) {
-      if (isCairnError(error, 'DISK_FAILED')) throw error
+      if (isCairnError(error, 'DISK_FAILED', 'DISK_HANGS')) throw error
       return systemCode(error) === 'ENOENT' ? 'missing' : 'corrupt'
-    } finally {
-      block.release()
     }
   }
 
@@ -268,12 +267,7 @@ export class FileChunkStore implements ChunkStore {
     for (let leaf = 0; leaf < leafCount(reader.lengthBytes); leaf += 1) {
       await pace(LEAF_BYTES)
       // Held for one leaf only: a disk that hangs must not keep the others from being verified.
-      const block = await this.#verifying.acquire()
-      try {
-        await reader.readLeaf(leaf, block.bytes)
-      } finally {
-        block.release()
-      }
+      await withBlock(this.#verifying.acquire(), (block) => reader.readLeaf(leaf, block.bytes))
     }
   }
 
@@ -328,6 +322,11 @@ export class FileChunkStore implements ChunkStore {
   /** The disks, for the jobs that walk over their files. */
   get chunkDisks(): readonly ChunkDisk[] {
     return this.#disks.all
+  }
+
+  /** The directories of disks that are in use. */
+  get usableDirectories(): string[] {
+    return this.#disks.usable.map((disk) => disk.directory)
   }
 
   disks(): DiskReport[] {

@@ -86,6 +86,15 @@ export async function dropFromQuarantine(disk: ChunkDisk, isDue: (file: Quaranti
   }
 }
 
+/** Removes what writers had to leave behind. */
+export async function dropLeftovers(disk: ChunkDisk): Promise<void> {
+  for (const name of disk.leftovers) {
+    await unlessMissing(disk.io('write', () => disk.disk.remove(path.join(disk.temporaryDirectory, name))))
+    disk.leftovers.delete(name)
+    disk.usage.temporary.delete(name)
+  }
+}
+
 /** What is to go may have gone already. @returns whether it was there */
 export async function unlessMissing(work: Promise<void>): Promise<boolean> {
   try {

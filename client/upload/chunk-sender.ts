@@ -267,6 +267,7 @@ function isHeadFault(error: unknown): error is CairnError {
     'TIMEOUT',
     'DISK_FULL',
     'DISK_FAILED',
+    'DISK_HANGS',
     'FENCED',
     'SHUTTING_DOWN',
     'STARTING',

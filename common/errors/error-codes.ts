@@ -303,6 +303,13 @@ export const ERROR_CODES = define({
     action: 'reallocate',
     meaning: 'The disk under this chunk has failed and is out of use. Its chunks are rebuilt elsewhere; replace the disk.',
   },
+  DISK_HANGS: {
+    httpStatus: 503,
+    exitCode: 5,
+    action: 'reallocate',
+    meaning:
+      'The disk under this chunk does not answer now. Read another copy, or write to another server; if it goes on, the disk goes out of use.',
+  },
   DIRECTORY_LOCKED: {
     httpStatus: 409,
     exitCode: 1,

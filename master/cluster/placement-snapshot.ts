@@ -14,5 +14,13 @@ export function placementServer(view: ServerView): PlacementServer {
     largestFreeBytes: largestFreeBytesOf(view),
     freeBytes: freeBytesOf(view),
     load: view.load.writes + view.load.reads,
+    ...latencyOf(view),
   }
+}
+
+/** Of the quickest disk that takes chunks: the server puts them there. Nothing is said while one of them has not been tried. */
+function latencyOf(view: ServerView): { latencyMs?: number } {
+  const writable = view.disks.filter((disk) => disk.state === 'ok').map((disk) => disk.latencyMs)
+  if (writable.length === 0 || writable.includes(undefined)) return {}
+  return { latencyMs: Math.min(...writable.map((latencyMs) => latencyMs ?? 0)) }
 }

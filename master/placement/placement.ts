@@ -2,12 +2,14 @@
  * Where copies go: a pure function of a snapshot, with its reasons.
  *
  * Criteria, the first that tells two servers apart decides: a zone that holds no copy yet, then a rack, then a host; and
- * among equals chance, weighted by free space and against load. Chance rather than "the emptiest" because many
+ * among equals those that are not far slower than the rest, then chance, weighted by free space and against load and
+ * latency. A slow server is taken where no other would do as well: speed is not worth a failure domain. Chance rather than "the emptiest" because many
  * allocations are made from one snapshot: the emptiest would get them all. Weighting also brings a fourth zone its
  * share, where always taking the best three would leave it empty.
  */
 import type { ServerId } from '../../common/ids.js'
 import type { ServerState } from '../../common/protocol/cluster.js'
+import { slowOnes } from '../../common/flow/outliers.js'
 import type { Random } from '../../common/random/random.js'
 
 export interface PlacementServer {
@@ -22,6 +24,8 @@ export interface PlacementServer {
   readonly freeBytes: number
   /** Operations in flight. */
   readonly load: number
+  /** How long a disk operation takes there of late, on its quickest disk; absent while that is not known. */
+  readonly latencyMs?: number
 }
 
 export interface PlacementRequest {
@@ -47,6 +51,9 @@ export interface Placement {
   readonly rejected: readonly { readonly server: PlacementServer; readonly reason: RejectionReason }[]
 }
 
+/** A server this much slower than instant gets half the chunks. */
+const LATENCY_HALVING_MS = 50
+
 export function place(request: PlacementRequest, random: Random): Placement {
   const rejected: { server: PlacementServer; reason: RejectionReason }[] = []
   const candidates = request.servers.filter((server) => {
@@ -55,10 +62,15 @@ export function place(request: PlacementRequest, random: Random): Placement {
     return !reason
   })
   const used = request.servers.filter((server) => request.existing.includes(server.serverNo))
+  const slow = slowOnes(
+    request.servers.filter((server) => server.state === 'serving'),
+    ({ latencyMs }) => latencyMs,
+  )
   const chosen: Choice[] = []
   while (chosen.length < request.copies && candidates.length > 0) {
     const best = bestTier(candidates, used)
-    const server = drawWeighted(best.servers, random)
+    const quick = best.servers.filter((server) => !slow.has(server))
+    const server = drawWeighted(quick.length > 0 ? quick : best.servers, random)
     candidates.splice(candidates.indexOf(server), 1)
     used.push(server)
     chosen.push({ server, reason: best.reason })
@@ -96,7 +108,9 @@ function bestTier(
 }
 
 function drawWeighted(servers: readonly PlacementServer[], random: Random): PlacementServer {
-  const weights = servers.map((server) => Math.max(1, server.freeBytes) / (1 + server.load))
+  const weights = servers.map(
+    (server) => Math.max(1, server.freeBytes) / (1 + server.load) / (1 + (server.latencyMs ?? 0) / LATENCY_HALVING_MS),
+  )
   let rest = random.fraction() * weights.reduce((sum, weight) => sum + weight, 0)
   for (const [index, server] of servers.entries()) {
     rest -= weights[index] ?? 0

@@ -181,13 +181,49 @@ describe('place', () => {
     ['three times the free space', { freeBytes: 300 * GiB }, 0.75],
     ['no free space to speak of', { freeBytes: 0, largestFreeBytes: GiB }, 0],
     ['three operations in flight', { load: 3 }, 0.2],
+    ['a disk that takes 25 ms', { latencyMs: 25 }, 0.4],
+    ['a disk that takes 200 ms', { latencyMs: 200 }, 0],
   ])('among equals a server with %s is drawn in proportion', (_what, changes, share) => {
     const random = new SeededRandom(11)
-    const [usual, special] = [server(), server(changes)]
+    const [usual, special] = [server({ latencyMs: 0 }), server({ latencyMs: 0, ...changes })]
     let drawn = 0
     for (let chunk = 0; chunk < 4000; chunk += 1)
       drawn += place(request([usual, special], { copies: 1 }), random).chosen[0]?.server === special ? 1 : 0
     expect(Math.abs(drawn / 4000 - share)).toBeLessThan(0.03)
+  })
+})
+
+describe('a server that is far slower than the rest', () => {
+  const many = (latencies: readonly (number | undefined)[], changes: (index: number) => Partial<PlacementServer> = () => ({})) =>
+    latencies.map((latencyMs, index) => server({ ...(latencyMs === undefined ? {} : { latencyMs }), ...changes(index) }))
+  const drawsOf = (servers: readonly PlacementServer[], copies: number): number[] => {
+    const random = new SeededRandom(7)
+    const draws = servers.map(() => 0)
+    for (let chunk = 0; chunk < 300; chunk += 1)
+      for (const { server: one } of place(request(servers, { copies }), random).chosen)
+        draws[servers.indexOf(one)] = (draws[servers.indexOf(one)] ?? 0) + 1
+    return draws
+  }
+
+  test('is left out while the others are enough', () => {
+    expect(drawsOf(many([1, 2, 3, 200, 2]), 3)[3]).toBe(0)
+  })
+
+  test('is taken where the copies need it', () => {
+    expect(drawsOf(many([1, 2, 200]), 3)).toEqual([300, 300, 300])
+  })
+
+  test('is taken rather than give up a failure domain', () => {
+    const zones = many([1, 1, 200], (index) => ({ zone: index === 2 ? 'far' : 'near' }))
+    expect(drawsOf(zones, 2)[2]).toBe(300)
+  })
+
+  test.each([
+    ['all are slow', [200, 220, 240, 260]],
+    ['its latency is not known', [1, 2, 2, undefined]],
+    ['it is slower by a factor that does not matter', [1, 1, 1, 40]],
+  ])('is none when %s', (_what, latencies) => {
+    expect(drawsOf(many(latencies), 3)[3]).toBeGreaterThan(50)
   })
 })
 
