@@ -77,7 +77,7 @@ export class Chunkserver implements AsyncDisposable {
       seen,
       load: () => admission.load,
       onIdentity: (identity) => store.settle(identity),
-      onCommand: (command) => this.#obey(command),
+      onCommand: (command, toldSequence) => this.#obey(command, toldSequence),
       onSeen: (position) => this.#rememberSeen(position),
     })
     this.#context = { clock, random, log, transport, store, admission, members: this.#link, onBytes: this.metrics.onBytes }
@@ -133,7 +133,7 @@ export class Chunkserver implements AsyncDisposable {
     return this.#link.membership().serverId
   }
 
-  #obey(command: Command): void {
+  #obey(command: Command, toldSequence: number): void {
     const { log } = this.#options
     switch (command.kind) {
       case 'replicate':
@@ -143,7 +143,7 @@ export class Chunkserver implements AsyncDisposable {
           .verify(command.chunkIds)
           .catch((error: unknown) => log.error({ error }, 'verification failed'))
       case 'delete':
-        return void this.#delete(command).catch((error: unknown) =>
+        return void this.#delete(command, toldSequence).catch((error: unknown) =>
           log.error({ error }, 'deletion failed; the master will ask again'),
         )
       case 'report':
@@ -151,9 +151,8 @@ export class Chunkserver implements AsyncDisposable {
     }
   }
 
-  async #delete(command: Extract<Command, { kind: 'delete' }>): Promise<void> {
-    // A copy that comes while the list is worked off is a new one, and wanted.
-    const asOfSequence = this.store.sequence
+  /** @param asOfSequence a copy that came later is one that the master did not know of when it decided: it stays */
+  async #delete(command: Extract<Command, { kind: 'delete' }>, asOfSequence: number): Promise<void> {
     for (const chunkId of command.chunkIds) {
       // Looked at again for each: a long list may outlive its command.
       if (command.expiresMs < this.#link.masterNowMs()) break

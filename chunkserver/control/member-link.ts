@@ -16,6 +16,7 @@ import {
   PROTOCOL_VERSION,
   registerServer,
   reportShard,
+  SEQUENCES_PER_INCARNATION,
   SHARD_COUNT,
   type ClusterSettings,
   type Command,
@@ -57,7 +58,8 @@ export interface MemberLinkOptions {
   readonly load: () => { readonly writes: number; readonly reads: number }
   /** Told once the master has given us an identity, before anything is served under it. */
   readonly onIdentity: (identity: { readonly serverId: ServerId; readonly clusterId: ClusterId }) => Promise<void>
-  readonly onCommand: (command: Command) => void
+  /** @param toldSequence the last change that the master had been told of when it gave the command */
+  readonly onCommand: (command: Command, toldSequence: number) => void
   readonly onSeen: (seen: MetadataPosition) => void
 }
 
@@ -68,8 +70,6 @@ const EAGER_TRIES = 20
 const EAGER_RETRY = { firstMs: 50, maxMs: 100 }
 /** Results waiting to be told; beyond this the oldest are dropped, and the master plans their tasks anew. */
 const RESULTS_MAX = 1000
-/** Leaves room for four billion changes within one incarnation, below 2^53. */
-const SEQUENCES_PER_INCARNATION = 2 ** 32
 const FATAL = ['WRONG_CLUSTER', 'SERVER_ID_CONFLICT', 'UNAUTHENTICATED', 'FORBIDDEN', 'PROTOCOL_ERROR'] as const
 
 const allShards = (): readonly number[] => Array.from({ length: SHARD_COUNT }, (_, shard) => shard)
@@ -233,6 +233,7 @@ export class MemberLink implements MembershipSource {
     const { store, transport, token, random, load, clock } = this.#options
     const { serverId, incarnation } = this.membership()
     const changes = store.pendingChanges(CHANGES_PER_HEARTBEAT_MAX)
+    const toldSequence = changes.length < CHANGES_PER_HEARTBEAT_MAX ? store.sequence : (changes.at(-1)?.sequence ?? 0)
     const results = [...this.#results]
     const shards = changes.length < CHANGES_PER_HEARTBEAT_MAX ? this.#nextShards() : []
     const sentMs = clock.monotonic()
@@ -259,7 +260,7 @@ export class MemberLink implements MembershipSource {
     if (this.#shardsToTell === shards) this.#shardsToTell = []
     const behind = isLater(this.#seen, answer.metadata)
     this.#heard(answer, answer.capabilityKeys, sentMs)
-    for (const command of answer.commands) this.#obey(command, behind)
+    for (const command of answer.commands) this.#obey(command, behind, toldSequence)
     if (changes.length === CHANGES_PER_HEARTBEAT_MAX || this.#results.length > 0) this.#beats.poke()
   }
 
@@ -275,7 +276,7 @@ export class MemberLink implements MembershipSource {
     return { shard, count, hash: checksumToHex(hash) }
   }
 
-  #obey(command: Command, behind: boolean): void {
+  #obey(command: Command, behind: boolean, toldSequence: number): void {
     if (command.kind === 'report') {
       for (const shard of command.shards) void this.#reportShard(shard)
     } else if (command.kind === 'delete' && !this.#mayDelete(command, behind)) {
@@ -284,7 +285,7 @@ export class MemberLink implements MembershipSource {
         'a delete command is void',
       )
     } else {
-      this.#options.onCommand(command)
+      this.#options.onCommand(command, toldSequence)
     }
   }
 

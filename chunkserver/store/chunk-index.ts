@@ -2,7 +2,7 @@
 import { EMPTY_DIGEST, idHash, type IdSetDigest } from '../../common/checksum/id-set-digest.js'
 import type { Checksum64 } from '../../common/checksum/xxh64.js'
 import { hexToBytes, type ChunkId } from '../../common/ids.js'
-import { SHARD_COUNT, type StoreChange } from '../../common/protocol/cluster.js'
+import { SHARD_COUNT, shardOf, type StoreChange } from '../../common/protocol/cluster.js'
 import type { StoredChunk } from './chunk-store.js'
 
 export interface IndexEntry<DiskRef> {
@@ -18,8 +18,6 @@ export interface IndexEntry<DiskRef> {
 const JOURNAL_MAX = 100_000
 
 const NO_FOOTER = { lengthBytes: 0, root: '' as Checksum64 }
-
-export const shardOf = (chunkId: ChunkId): number => Number.parseInt(chunkId.slice(0, 2), 16)
 
 export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId'] }> {
   readonly #entries = new Map<ChunkId, IndexEntry<DiskRef>>()

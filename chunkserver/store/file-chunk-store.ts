@@ -111,6 +111,8 @@ export class FileChunkStore implements ChunkStore {
   #sameBytes(chunkId: ChunkId, root: StoredChunk['root']): StoredChunk {
     const entry = this.#copies.get(chunkId)
     if (entry?.state === 'good' && entry.root === root) return this.#copies.index.toStored(entry)
+    if (entry?.state !== 'good')
+      throw new CairnError('CHUNK_NOT_FOUND', `The copy of chunk ${chunkId} went while it was written again. Send it once more.`)
     throw new CairnError(
       'CHUNK_EXISTS',
       `Chunk ${chunkId} holds other bytes here. Chunks are immutable: changed bytes take a new chunk.`,

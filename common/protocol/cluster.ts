@@ -1,5 +1,6 @@
 /** The conversation of a chunkserver with its master: register, heartbeat, report. Commands travel in heartbeat answers. */
 import { z } from 'zod'
+import type { ChunkId } from '../ids.js'
 import { receipt } from './chunk-data.js'
 import { endpoint } from './endpoint.js'
 import {
@@ -125,8 +126,11 @@ export const storeChange = z.discriminatedUnion('kind', [
 export type StoreChange = z.infer<typeof storeChange>
 
 export const CHANGES_PER_HEARTBEAT_MAX = 2000
+/** Where an incarnation's sequence begins: room for four billion changes in each, below 2^53. */
+export const SEQUENCES_PER_INCARNATION = 2 ** 32
 /** Chunk ids are compared by their first byte: 256 shards. */
 export const SHARD_COUNT = 256
+export const shardOf = (id: ChunkId): number => Number.parseInt(id.slice(0, 2), 16)
 
 /** Count and combined hash of the copies in a shard, as of a store sequence. */
 export const shardDigest = z.object({

@@ -118,6 +118,7 @@ const REPLICA_STATES = {
   [ReplicaState.corrupt]: 'corrupt',
   [ReplicaState.deleting]: 'deleting',
   [ReplicaState.orphan]: 'good',
+  [ReplicaState.surplus]: 'deleting',
 } as const
 
 export function chunkAnswer(master: Master, id: ChunkId, chunk: ChunkFacts) {

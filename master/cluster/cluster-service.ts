@@ -12,6 +12,7 @@ import { Periodic } from '../../common/flow/periodic.js'
 import {
   isLater,
   PROTOCOL_VERSION,
+  SEQUENCES_PER_INCARNATION,
   type Command,
   type HeartbeatBody,
   type HeartbeatResult,
@@ -226,8 +227,9 @@ export class ClusterService {
     for (const command of queue) {
       if (command.kind !== 'delete') commands.push(command)
       else if (!this.#deletionsHeld) {
-        // What has gone since the command was queued may be back by now, as a new copy that is wanted.
-        const chunkIds = await this.#context.store.stillDeleting({ serverNo, chunkIds: command.chunkIds })
+        // What has gone since the command was queued may be back by now, as a new copy that is wanted; and a copy that was one
+        // too many may be the last one left.
+        const chunkIds = await this.#context.store.handOutDeletions({ serverNo, chunkIds: command.chunkIds })
         if (chunkIds.length > 0) commands.push({ ...command, chunkIds })
       }
     }
@@ -246,6 +248,14 @@ export class ClusterService {
       return { added: 0, removed: 0 }
     }
     return this.#context.store.applyShardReport({ serverNo, shard, asOfSequence, copies })
+  }
+
+  /**
+   * Up to which change a server has told what it holds: with its heartbeats, or, of earlier lives, with its registration. An
+   * older receipt for a copy that it did not tell of, or has told gone since, is history.
+   */
+  toldSequence({ serverNo, incarnation }: Pick<ServerRecord, 'serverNo' | 'incarnation'>): number {
+    return Math.max(this.#toldSequence.get(serverNo) ?? 0, incarnation * SEQUENCES_PER_INCARNATION)
   }
 
   /** The server's record by id, for checking receipts. */

@@ -14,6 +14,8 @@ const RETIRED_NAMES_KEPT_MS = 30 * DAY_MS
 const DELETIONS_PER_SERVER = 500
 /** A delete command is void when it has not been carried out by then; it is sent again. */
 const COMMAND_LIFE_MS = 1 * MINUTE_MS
+/** By so much a command may be carried out late: a server learns the master's time with a delay, and its disk may hang. */
+const COMMAND_LATE_MS = 1 * MINUTE_MS
 
 export class Collector {
   readonly #context: MasterContext
@@ -53,11 +55,13 @@ export class Collector {
     await store.pruneRequests({ limit: PAGE * 10 })
     await store.pruneRetiredNames({ before: now - RETIRED_NAMES_KEPT_MS, limit: PAGE * 10 })
     await store.pruneJobs({ before: now - DAY_MS })
+    // Nor does it end anything: what an old database holds for due may have been undeleted, or gone on with, since.
+    if (this.#cluster.isBehind()) return
     while (more() && (await store.purgeTrash({ limit: PAGE })) === PAGE);
     while (more() && (await store.expireUploads({ limit: 50 })) === 50);
     while (more() && (await store.collectManifests({ before: now - settings.garbageGraceMs, limit: PAGE })));
     await store.condemnAllocations({ before: now - ALLOCATION_KEPT_MS, limit: PAGE })
-    if (this.#cluster.isBehind()) return
+    await store.giveBackSurplus({ before: now - COMMAND_LIFE_MS - COMMAND_LATE_MS, limit: PAGE })
     await store.markDeleting({ before: now - settings.garbageGraceMs, limit: PAGE })
     await store.condemnOrphans({ before: now - settings.orphanGraceMs, limit: PAGE })
     for (const replica of await store.listReplacedCorruptReplicas({ limit: PAGE })) await store.trimReplica(replica)

@@ -110,7 +110,9 @@ export class Repairer {
       this.#context.log.warn({ receipt: result.receipt }, 'a receipt of a copy is not genuine')
       return
     }
-    await this.#context.store.addReplica({ serverNo: target.serverNo, receipt: result.receipt })
+    const { serverNo } = target
+    const toldSequence = this.#cluster.toldSequence(target)
+    await this.#context.store.addReplica({ serverNo, receipt: result.receipt, toldSequence })
     this.#rate.add(result.receipt.lengthBytes)
   }
 

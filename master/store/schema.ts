@@ -4,7 +4,8 @@
  */
 
 export const ChunkState = { allocated: 0, live: 1, condemned: 2, deleting: 3 } as const
-export const ReplicaState = { good: 0, corrupt: 1, deleting: 2, orphan: 3 } as const
+/** `surplus`: given up while its chunk lives. It counts no more, and is given back if the others die before it is gone. */
+export const ReplicaState = { good: 0, corrupt: 1, deleting: 2, orphan: 3, surplus: 4 } as const
 export const UploadState = { open: 0, committed: 1, aborted: 2 } as const
 export const ManifestState = { draft: 0, sealed: 1, garbage: 2 } as const
 /** Why a chunk is in the health table; the repair planner takes them in this order. */

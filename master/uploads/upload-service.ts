@@ -1,9 +1,10 @@
 /** Uploads as clients see them: places chunks, signs capabilities, checks receipts; what is durable happens in the store. */
 import { sealCapability } from '../../common/auth/capability.js'
 import { isReceiptGenuine } from '../../common/auth/receipt.js'
-import { CairnError } from '../../common/errors/cairn-error.js'
+import { CairnError, isCairnError } from '../../common/errors/cairn-error.js'
 import { newId, type ChunkId, type ServerId, type UploadId } from '../../common/ids.js'
 import type { ReceiptJson } from '../../common/protocol/chunk-data.js'
+import { shardOf } from '../../common/protocol/cluster.js'
 import type { AllocatedChunk, CompletedChunk } from '../../common/protocol/uploads.js'
 import type { ClusterService } from '../cluster/cluster-service.js'
 import { freeBytesOf } from '../cluster/server-view.js'
@@ -11,6 +12,7 @@ import type { MasterContext } from '../context.js'
 import { place, type Placement, type PlacementServer } from '../placement/placement.js'
 import { placementServer } from '../cluster/placement-snapshot.js'
 import type { RequestKey } from '../store/operations/context.js'
+import type { ServerReceipt } from '../store/operations/replicas.js'
 
 export interface AllocationWish {
   readonly index: number
@@ -122,18 +124,32 @@ export class UploadService {
     chunks: readonly (CompletedChunk & { receipts: readonly ReceiptJson[] })[]
   }): Promise<{ accepted: number }> {
     const chunks = options.chunks.map((chunk) => ({ ...chunk, receipts: this.#genuine(chunk.receipts) }))
-    return this.#context.store.reportChunks({ ...options, chunks })
+    try {
+      return await this.#context.store.reportChunks({ ...options, chunks })
+    } catch (error) {
+      if (isCairnError(error, 'NOT_ENOUGH_REPLICAS')) this.#askAgain(chunks.flatMap((chunk) => chunk.receipts))
+      throw error
+    }
+  }
+
+  /** Receipts older than what their servers have told may have been passed over in error: the servers say what is there. */
+  #askAgain(receipts: readonly ServerReceipt[]): void {
+    for (const { serverNo, receipt, toldSequence } of receipts) {
+      if (receipt.storeSeq <= (toldSequence ?? 0))
+        this.#cluster.send(serverNo, { kind: 'report', shards: [shardOf(receipt.chunkId)] })
+    }
   }
 
   /** Receipts that their servers signed; each server counts once. */
-  #genuine(receipts: readonly ReceiptJson[]): { serverNo: number; receipt: ReceiptJson }[] {
-    const out = new Map<number, ReceiptJson>()
+  #genuine(receipts: readonly ReceiptJson[]): ServerReceipt[] {
+    const out = new Map<number, ServerReceipt>()
     for (const receipt of receipts) {
       const record = this.#cluster.recordOf(receipt.serverId)
-      if (record && isReceiptGenuine(record.receiptKey, receipt)) out.set(record.serverNo, receipt)
+      if (record && isReceiptGenuine(record.receiptKey, receipt))
+        out.set(record.serverNo, { serverNo: record.serverNo, receipt, toldSequence: this.#cluster.toldSequence(record) })
       else this.#context.log.warn({ receipt }, 'a receipt is not genuine')
     }
-    return [...out].map(([serverNo, receipt]) => ({ serverNo, receipt }))
+    return [...out.values()]
   }
 }
 

@@ -22,7 +22,7 @@ export type WriteOutcome = { readonly ok: true; readonly value: unknown } | { re
  * What an idle cluster writes all the time does not raise the position: an older database, put back, would otherwise soon
  * have passed what chunkservers have seen of the newer one.
  */
-const QUIET: ReadonlySet<WriteName> = new Set<WriteName>(['recordBeats'])
+const QUIET: ReadonlySet<WriteName> = new Set<WriteName>(['recordBeats', 'handOutDeletions'])
 
 export interface BatchServices {
   readonly now: () => number

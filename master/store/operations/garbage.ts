@@ -11,9 +11,10 @@ import { sql } from 'kysely'
 import type { ChunkId } from '../../../common/ids.js'
 import { toBytes, toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
-import { ChunkState, HealthClass, ManifestState, ReplicaState } from '../schema.js'
+import { ChunkState, ManifestState, ReplicaState } from '../schema.js'
 import { count, type OperationContext } from './context.js'
 import { reassess } from './health.js'
+import { findReplica, hasAllCopies, setReplicaState } from './surplus.js'
 
 const findChunk = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('chunks').selectAll().where('chunk_id', '=', p.chunk))
 const setChunkState = statement((db, p: { chunk: Uint8Array; state: number; now: number }) =>
@@ -72,16 +73,6 @@ const replicasInState = statement((db, p: { server: number; state: number; befor
     .where('changed_ms', '<=', p.before)
     .orderBy('changed_ms')
     .limit(p.limit),
-)
-const setReplicaState = statement((db, p: { server: number; chunk: Uint8Array; state: number; now: number }) =>
-  db
-    .updateTable('replicas')
-    .set({ state: p.state, changed_ms: p.now })
-    .where('server_no', '=', p.server)
-    .where('chunk_id', '=', p.chunk),
-)
-const findReplica = statement((db, p: { server: number; chunk: Uint8Array }) =>
-  db.selectFrom('replicas').selectAll().where('server_no', '=', p.server).where('chunk_id', '=', p.chunk),
 )
 const serverNumbers = statement((db, _p: object) => db.selectFrom('servers').select('server_no'))
 
@@ -165,26 +156,33 @@ export interface PendingDeletion {
 export function* listDeletions(ctx: OperationContext, args: { limitPerServer: number }): Operation<PendingDeletion[]> {
   const out: PendingDeletion[] = []
   for (const server of yield* all(serverNumbers, {})) {
-    const rows = yield* all(replicasInState, {
-      server: server.server_no,
-      state: ReplicaState.deleting,
-      before: ctx.nowMs,
-      limit: args.limitPerServer,
-    })
-    if (rows.length > 0) out.push({ serverNo: server.server_no, chunkIds: rows.map((row) => toHex(row.chunk_id)) })
+    const chunkIds: ChunkId[] = []
+    for (const state of [ReplicaState.deleting, ReplicaState.surplus]) {
+      const limit = args.limitPerServer - chunkIds.length
+      const rows = yield* all(replicasInState, { server: server.server_no, state, before: ctx.nowMs, limit })
+      chunkIds.push(...rows.map((row) => toHex<ChunkId>(row.chunk_id)))
+    }
+    if (chunkIds.length > 0) out.push({ serverNo: server.server_no, chunkIds })
   }
   return out
 }
 
-/** Of these copies of a server, the ones that are to be deleted still. */
-export function* stillDeleting(
-  _ctx: OperationContext,
+/**
+ * Of these copies of a server, the ones whose deletion may be asked for at this moment: asked again right before the command
+ * leaves, because it may have waited while other copies died. When it left is kept in the row.
+ */
+export function* handOutDeletions(
+  ctx: OperationContext,
   args: { serverNo: number; chunkIds: readonly ChunkId[] },
 ): Operation<ChunkId[]> {
   const out: ChunkId[] = []
   for (const chunkId of args.chunkIds) {
-    const row = yield* one(findReplica, { server: args.serverNo, chunk: toBytes(chunkId) })
-    if (row?.state === ReplicaState.deleting) out.push(chunkId)
+    const chunk = toBytes(chunkId)
+    const row = yield* one(findReplica, { server: args.serverNo, chunk })
+    if (row?.state !== ReplicaState.deleting && row?.state !== ReplicaState.surplus) continue
+    if (row.state === ReplicaState.surplus && !(yield* hasAllCopies(chunk))) continue
+    yield* run(setReplicaState, { server: args.serverNo, chunk, state: row.state, now: ctx.nowMs })
+    out.push(chunkId)
   }
   return out
 }
@@ -206,51 +204,4 @@ export function* condemnOrphans(ctx: OperationContext, args: { before: number; l
     }
   }
   return condemned
-}
-
-const servingCopies = statement((db, p: { chunk: Uint8Array }) =>
-  db
-    .selectFrom('replicas')
-    .innerJoin('disks', 'disks.disk_no', 'replicas.disk_no')
-    .select((eb) => eb.fn.coalesce(eb.fn.sum<number>('disks.serving'), sql<number>`0`).as('serving'))
-    .where('replicas.chunk_id', '=', p.chunk)
-    .where('replicas.state', '=', ReplicaState.good),
-)
-
-/**
- * Condemns one copy: a surplus one, or a bad one. Refused (false) when what stays would be fewer than the wanted live
- * copies, so that a late or repeated decision cannot harm.
- */
-export function* trimReplica(ctx: OperationContext, args: { chunkId: string; serverNo: number }): Operation<boolean> {
-  const chunk = toBytes(args.chunkId)
-  const row = yield* one(findChunk, { chunk })
-  const replica = yield* one(findReplica, { server: args.serverNo, chunk })
-  if (!row || !replica || row.state !== ChunkState.live) return false
-  if (replica.state !== ReplicaState.good && replica.state !== ReplicaState.corrupt) return false
-  const serving = (yield* one(servingCopies, { chunk }))?.serving ?? 0
-  const remaining = replica.state === ReplicaState.good ? serving - 1 : serving
-  if (remaining < row.wanted) return false
-  yield* run(setReplicaState, { server: args.serverNo, chunk, state: ReplicaState.deleting, now: ctx.nowMs })
-  yield* reassess(ctx, chunk)
-  return true
-}
-
-const corruptReplicas = statement((db, p: { limit: number }) =>
-  db
-    .selectFrom('replicas')
-    .leftJoin('health', 'health.chunk_id', 'replicas.chunk_id')
-    .select(['replicas.server_no', 'replicas.chunk_id'])
-    .where('replicas.state', '<>', sql.lit(ReplicaState.good))
-    .where('replicas.state', '=', ReplicaState.corrupt)
-    .where((eb) => eb.or([eb('health.class', 'is', null), eb('health.class', '=', HealthClass.surplus)]))
-    .limit(p.limit),
-)
-
-/** Bad copies of chunks that have all their good ones again: only now may they go. */
-export function* listReplacedCorruptReplicas(
-  _ctx: OperationContext,
-  args: { limit: number },
-): Operation<{ serverNo: number; chunkId: string }[]> {
-  const rows = yield* all(corruptReplicas, args)
-  return rows.map((row) => ({ serverNo: row.server_no, chunkId: toHex(row.chunk_id) }))
 }

@@ -6,11 +6,9 @@ import {
   collectManifests,
   condemnAllocations,
   condemnOrphans,
+  handOutDeletions,
   listDeletions,
-  listReplacedCorruptReplicas,
   markDeleting,
-  stillDeleting,
-  trimReplica,
 } from './garbage.js'
 import { chunkHealth, deferRepairs, listUnhealthy, sweepServers, wakeRepairs } from './health.js'
 import { createJob, getJob, listJobs, pruneJobs, stepJobs } from './jobs.js'
@@ -18,6 +16,7 @@ import { listPage } from './listing.js'
 import { findManifestChunk, listManifestChunks } from './manifests.js'
 import { copyFile, deleteFile, pruneRetiredNames, purgeTrash, renameFile, statFile, undeleteFile } from './names.js'
 import { addReplica, applyChanges, applyShardReport, getChunk, shardChunkIds } from './replicas.js'
+import { giveBackSurplus, listReplacedCorruptReplicas, trimReplica } from './surplus.js'
 import { listServers, recordBeats, registerServer, setServerStates } from './servers.js'
 import {
   acceptMetadata,
@@ -72,6 +71,8 @@ export const writes = {
   deferRepairs,
   wakeRepairs: plain(wakeRepairs),
   trimReplica,
+  giveBackSurplus,
+  handOutDeletions,
   collectManifests,
   condemnAllocations,
   condemnOrphans,
@@ -87,7 +88,6 @@ export const writes = {
 export const reads = {
   readPosition: plain(readPosition),
   deletionsHeldSince: plain(deletionsHeldSince),
-  stillDeleting,
   findToken,
   hasTokens: plain(hasTokens),
   getBucket,

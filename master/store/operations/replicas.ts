@@ -17,11 +17,11 @@ const diskOf = statement((db, p: { disk: Uint8Array; server: number }) =>
 )
 const upsert = statement(
   (_db, p: ReplicaTable) =>
-    // A row on its way out stays so: its copy no longer counts, and its deletion may have been sent.
+    // A row on its way out (deleting, surplus) stays so: its copy no longer counts, and its deletion may have been sent.
     sql<never>`insert into replicas (server_no, chunk_id, disk_no, state, store_seq, changed_ms)
     values (${p.server_no}, ${p.chunk_id}, ${p.disk_no}, ${p.state}, ${p.store_seq}, ${p.changed_ms})
     on conflict (server_no, chunk_id) do update set disk_no = excluded.disk_no, changed_ms = excluded.changed_ms,
-      state = case when replicas.state = 2 then 2 else excluded.state end,
+      state = case when replicas.state in (2, 4) and excluded.state <> 2 then replicas.state else excluded.state end,
       store_seq = excluded.store_seq
     where excluded.store_seq >= replicas.store_seq`,
 )
@@ -39,7 +39,10 @@ const markCorrupt = statement((db, p: { server: number; chunk: Uint8Array; now: 
     .set({ state: ReplicaState.corrupt, changed_ms: p.now, store_seq: p.sequence })
     .where('server_no', '=', p.server)
     .where('chunk_id', '=', p.chunk)
-    .where('state', '=', ReplicaState.good),
+    .where('state', 'in', [ReplicaState.good, ReplicaState.surplus]),
+)
+const findRow = statement((db, p: { server: number; chunk: Uint8Array }) =>
+  db.selectFrom('replicas').select('state').where('server_no', '=', p.server).where('chunk_id', '=', p.chunk),
 )
 const shardRows = statement((db, p: { server: number; from: Uint8Array; to: Uint8Array }) =>
   db
@@ -90,8 +93,23 @@ function stateOfCopy(
   return ReplicaState.good
 }
 
-/** A finished repair: the target's receipt, already checked for its signature. */
-export function* addReplica(ctx: OperationContext, args: { serverNo: number; receipt: ReceiptJson }): Operation<boolean> {
+/** A server's signed word, already checked for its signature. */
+export interface ServerReceipt {
+  readonly serverNo: number
+  readonly receipt: ReceiptJson
+  /** Up to which change the server has told what it holds, as far as is known. */
+  readonly toldSequence?: number
+}
+
+/** Whether a receipt may still stand for a copy. Not when its server has told since what it holds, and this is not among it. */
+export function* isCurrent({ serverNo, receipt, toldSequence }: ServerReceipt): Operation<boolean> {
+  if (receipt.storeSeq > (toldSequence ?? 0)) return true
+  return (yield* one(findRow, { server: serverNo, chunk: toBytes(receipt.chunkId) })) !== undefined
+}
+
+/** A finished repair: the target's receipt. @returns false when it does not stand for a copy any more */
+export function* addReplica(ctx: OperationContext, args: ServerReceipt): Operation<boolean> {
+  if (!(yield* isCurrent(args))) return false
   return yield* recordCopy(ctx, args.serverNo, args.receipt, args.receipt.storeSeq)
 }
 

@@ -1,7 +1,6 @@
 /** The chunks of an open upload: allocated before they are written, reported once they are, visible only by the commit. */
 import { sql } from 'kysely'
 import { CairnError } from '../../../common/errors/cairn-error.js'
-import type { ReceiptJson } from '../../../common/protocol/chunk-data.js'
 import type { CompletedChunk } from '../../../common/protocol/uploads.js'
 import { toBytes, toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
@@ -10,7 +9,7 @@ import { count, once, type OperationContext, type RequestKey } from './context.j
 import { isSpread, spreadRule } from './failure-domains.js'
 import { condemnChunk } from './garbage.js'
 import { reassess } from './health.js'
-import { recordCopy } from './replicas.js'
+import { isCurrent, recordCopy, type ServerReceipt } from './replicas.js'
 import { findUpload, useUpload } from './uploads.js'
 
 const findChunk = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('chunks').selectAll().where('chunk_id', '=', p.chunk))
@@ -136,8 +135,8 @@ function* ownChunk(upload: UploadTable, chunkId: string, index: number, lengthBy
 }
 
 export interface ReportedChunk extends CompletedChunk {
-  /** Genuine receipts only, each with the number of its server. */
-  readonly receipts: readonly { readonly serverNo: number; readonly receipt: ReceiptJson }[]
+  /** Genuine receipts only. */
+  readonly receipts: readonly ServerReceipt[]
 }
 
 export interface ReportChunksArgs {
@@ -170,6 +169,8 @@ function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedC
     }
   }
   const root = toBytes(reported.root)
+  const standing: ServerReceipt[] = []
+  for (const one of reported.receipts) if (yield* isCurrent(one)) standing.push(one)
   if (row.root && toHex(row.root) !== reported.root) {
     throw new CairnError(
       'CHUNK_EXISTS',
@@ -184,7 +185,7 @@ function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedC
     yield* count('liveChunks', 1)
     yield* count('liveChunkBytes', row.length_bytes)
   }
-  for (const { serverNo, receipt } of reported.receipts) yield* recordCopy(ctx, serverNo, receipt, receipt.storeSeq)
+  for (const { serverNo, receipt } of standing) yield* recordCopy(ctx, serverNo, receipt, receipt.storeSeq)
   yield* reassess(ctx, row.chunk_id)
   const copies = (yield* one(liveCopies, { chunk: row.chunk_id }))?.copies ?? 0
   if (copies < upload.min_replicas) throw tooFewCopies(reported.index, copies, upload.min_replicas)

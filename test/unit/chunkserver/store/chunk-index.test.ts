@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
-import { ChunkIndex, shardOf } from '../../../../chunkserver/store/chunk-index.js'
+import { ChunkIndex } from '../../../../chunkserver/store/chunk-index.js'
+import { shardOf } from '../../../../common/protocol/cluster.js'
 import { digestOfIds } from '../../../../common/checksum/id-set-digest.js'
 import { checksumToHex } from '../../../../common/checksum/xxh64.js'
 import { hexToBytes, newId, type ChunkId, type DiskId } from '../../../../common/ids.js'
