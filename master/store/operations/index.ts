@@ -2,14 +2,7 @@
 import { deleteBucket, getBucket, listBuckets, putBucket } from './buckets.js'
 import { commitUpload } from './commit.js'
 import { pruneRequests, type OperationContext } from './context.js'
-import {
-  collectManifests,
-  condemnAllocations,
-  condemnOrphans,
-  handOutDeletions,
-  listDeletions,
-  markDeleting,
-} from './garbage.js'
+import { collectManifests, condemnAllocations, condemnOrphans, handOutDeletions, listDeletions, markDeleting } from './garbage.js'
 import { chunkHealth, deferRepairs, listUnhealthy, sweepServers, wakeRepairs } from './health.js'
 import { createJob, getJob, listJobs, pruneJobs, stepJobs } from './jobs.js'
 import { listPage } from './listing.js'
