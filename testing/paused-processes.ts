@@ -28,10 +28,7 @@ export class PausedProcesses {
   }
 
   #tell(): void {
-    // A session of its own: Ctrl-C, which goes to the whole group, must not end it before its time.
-    this.#shell ??= spawn('/bin/sh', ['-c', SCRIPT], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
-    this.#shell.unref()
-    this.#shell.stdin?.on('error', () => undefined)
+    this.#shell ??= startShell()
     this.#shell.stdin?.write(`${[...this.#pids].join(' ')}\n`)
   }
 
@@ -39,4 +36,12 @@ export class PausedProcesses {
     for (const pid of [...this.#pids]) this.resume(pid)
     this.#shell?.stdin?.end()
   }
+}
+
+function startShell(): ChildProcess {
+  // A session of its own: Ctrl-C, which goes to the whole group, must not end it before its time.
+  const shell = spawn('/bin/sh', ['-c', SCRIPT], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
+  shell.unref()
+  shell.stdin.on('error', () => undefined)
+  return shell
 }
