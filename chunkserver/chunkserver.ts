@@ -2,20 +2,22 @@
 import type { Clock } from '../common/clock/clock.js'
 import type { Disk } from '../common/disk/disk.js'
 import { CairnError } from '../common/errors/cairn-error.js'
-import type { ServerId } from '../common/ids.js'
+import type { ChunkId, ServerId } from '../common/ids.js'
 import type { Logger } from '../common/observe/logger.js'
 import type { Command, MetadataPosition } from '../common/protocol/cluster.js'
 import type { Random } from '../common/random/random.js'
 import type { Listener, ListenOptions, RequestHandler, Transport } from '../common/rpc/transport.js'
-import { SECOND_MS } from '../common/units.js'
+import { MiB, SECOND_MS } from '../common/units.js'
 import { chunkserverHandler } from './api/handler.js'
 import { MemberLink } from './control/member-link.js'
+import { RepairBudget } from './control/repair-budget.js'
 import { Replicator } from './control/replicator.js'
 import { Admission } from './data/admission.js'
 import { createChunkserverMetrics, type ChunkserverMetrics } from './metrics.js'
 import { Maintenance } from './scrub/maintenance.js'
 import { readSeen, saveSeen } from './seen-position.js'
 import type { ChunkserverContext } from './server-context.js'
+import type { VerifyOutcome } from './store/chunk-store.js'
 import { FileChunkStore } from './store/file-chunk-store.js'
 
 export interface ChunkserverOptions {
@@ -39,6 +41,8 @@ export interface ChunkserverOptions {
   readonly processMetrics?: boolean
 }
 
+/** What a disk is taken to be able to do. */
+const DISK_BYTES_PER_SECOND = 300 * MiB
 /** The metadata position changes with every write; remembering it this often is enough to tell an old database. */
 const SEEN_INTERVAL_MS = 5 * SECOND_MS
 
@@ -76,12 +80,22 @@ export class Chunkserver implements AsyncDisposable {
       identity: store.identity(),
       seen,
       load: () => admission.load,
+      tasks: () => this.#replicator.tasks,
       onIdentity: (identity) => store.settle(identity),
       onCommand: (command, toldSequence) => this.#obey(command, toldSequence),
       onSeen: (position) => this.#rememberSeen(position),
     })
-    this.#context = { clock, random, log, transport, store, admission, members: this.#link, onBytes: this.metrics.onBytes }
-    this.#replicator = new Replicator(this.#context, (result) => this.#link.report(result))
+    const budget = new RepairBudget({
+      clock,
+      settings: () => this.#link.repairSettings,
+      diskBytesPerSecond: () => DISK_BYTES_PER_SECOND * store.chunkDisks.filter((disk) => !disk.failed).length,
+    })
+    const onBytes: ChunkserverContext['onBytes'] = (direction, bytes, purpose) => {
+      this.metrics.onBytes(direction, bytes)
+      if (purpose === 'client') budget.onClientBytes(bytes)
+    }
+    this.#context = { clock, random, log, transport, store, admission, members: this.#link, onBytes }
+    this.#replicator = new Replicator(this.#context, budget, (result) => this.#link.report(result))
     this.#maintenance = new Maintenance({
       clock,
       random,
@@ -105,6 +119,7 @@ export class Chunkserver implements AsyncDisposable {
         context: server.#context,
         metrics: server.metrics,
         ready: () => server.#link.registered && !server.#stopping,
+        verify: (chunkId, requested) => server.#verify(chunkId, requested),
       })
       try {
         await server.#link.start(signal)
@@ -149,6 +164,14 @@ export class Chunkserver implements AsyncDisposable {
       case 'report':
         return
     }
+  }
+
+  async #verify(chunkId: ChunkId, signal: AbortSignal): Promise<VerifyOutcome> {
+    const outcome = await this.store.verify(chunkId, async () => {
+      if (signal.aborted) throw signal.reason as Error
+    })
+    if (outcome !== 'good') this.#link.poke()
+    return outcome
   }
 
   /** @param asOfSequence a copy that came later is one that the master did not know of when it decided: it stays */

@@ -2,6 +2,7 @@
 import type { SigningKey } from '../common/auth/signing.js'
 import type { Clock } from '../common/clock/clock.js'
 import type { ServerId } from '../common/ids.js'
+import type { Purpose } from '../common/protocol/chunk-data.js'
 import type { Logger } from '../common/observe/logger.js'
 import type { Random } from '../common/random/random.js'
 import type { Transport } from '../common/rpc/transport.js'
@@ -33,5 +34,5 @@ export interface ChunkserverContext {
   readonly store: ChunkStore
   readonly admission: Admission
   readonly members: MembershipSource
-  readonly onBytes: (direction: 'in' | 'out', bytes: number) => void
+  readonly onBytes: (direction: 'in' | 'out', bytes: number, purpose: Purpose) => void
 }

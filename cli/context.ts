@@ -1,4 +1,5 @@
 /** What every command shares: global options, output, the way errors end the process. */
+import { setMaxListeners } from 'node:events'
 import type { Command } from 'commander'
 import { Option } from 'commander'
 import { CairnError, isCairnError, toCairnError } from '../common/errors/cairn-error.js'
@@ -51,6 +52,8 @@ export async function withClient<T>(
 /** A signal that the first Ctrl-C aborts, and the end of whoever reads stdout; the second Ctrl-C ends the process at once. */
 function interruptible(): { readonly signal: AbortSignal; dispose(): void } {
   const controller = new AbortController()
+  // Each of many transfers listens; that is no leak.
+  setMaxListeners(0, controller.signal)
   const onSignal = (): void => {
     if (controller.signal.aborted) process.exit(1)
     controller.abort(new CairnError('ABORTED', 'Interrupted. Run the same command again to go on where it stopped.'))

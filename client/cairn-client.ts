@@ -23,6 +23,7 @@ import { FileSource } from './upload/file-source.js'
 import type { OwnerIdentity } from './upload/open-session.js'
 import { StreamSource, type StreamBudget } from './upload/stream-source.js'
 import { upload, type UploadOptions } from './upload/upload.js'
+import { verifyFile, type CheckedChunk } from './verify.js'
 
 /** What a platform gives a client to stand on. */
 export interface ClientPlatform extends ClientParts {
@@ -123,6 +124,11 @@ export class CairnClient implements AsyncDisposable {
   async *download(file: FileInfo, options: DownloadOptions = {}): AsyncGenerator<Uint8Array> {
     using run = openRun(this.api, this.#context, file, options)
     yield* streamDownload(run)
+  }
+
+  /** Has every copy of a file read and checked by the servers that hold them. */
+  verify(file: FileInfo, signal?: AbortSignal): AsyncGenerator<CheckedChunk> {
+    return verifyFile({ api: this.api, transport: this.#context.transport }, file, signal)
   }
 
   /** @throws `FILE_NOT_FOUND` */

@@ -8,6 +8,7 @@ import type { RouteServices } from '../common/rpc/routes.js'
 import { Authenticator } from './auth/authenticator.js'
 import { ClusterService } from './cluster/cluster-service.js'
 import { isLoss } from './cluster/liveness.js'
+import { ServerLife } from './cluster/server-life.js'
 import type { MasterContext } from './context.js'
 import { Collector } from './gc/collector.js'
 import { JobRunner } from './jobs/job-runner.js'
@@ -38,6 +39,7 @@ export class Master implements AsyncDisposable {
   readonly context: MasterContext
   readonly cluster: ClusterService
   readonly uploads: UploadService
+  readonly life: ServerLife
   readonly repairer: Repairer
   readonly collector: Collector
   readonly jobs: JobRunner
@@ -52,9 +54,11 @@ export class Master implements AsyncDisposable {
         this.repairer.statesChanged(changes.filter(({ server, from }) => isLoss(from, server.state)).length)
       },
       onResults: (_server, results) => this.repairer.results(results),
+      onTasks: (server, taskIds) => this.repairer.running(server.record.serverNo, taskIds),
     })
     this.uploads = new UploadService(context, this.cluster)
-    this.repairer = new Repairer(context, this.cluster)
+    this.life = new ServerLife(context, this.cluster)
+    this.repairer = new Repairer(context, this.cluster, this.life)
     this.collector = new Collector(context, this.cluster)
     this.jobs = new JobRunner(context)
     this.#authenticator = new Authenticator(context.store, context.clock)

@@ -78,6 +78,7 @@ export class SyntheticServers implements Disposable {
           load: { writes: 0, reads: 0 },
           disks: [disk],
           changes: [],
+          tasks: [],
           results: [],
           // No digests: the master would find that nothing is here.
           digests: [],

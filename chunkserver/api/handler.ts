@@ -1,7 +1,7 @@
 /** The chunkserver's addresses: chunk bodies, where a chunk lies, health checks, metrics. */
 import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
 import { isHexId, type ChunkId } from '../../common/ids.js'
-import { REQUEST_ID_HEADER } from '../../common/protocol/chunk-data.js'
+import { REQUEST_ID_HEADER, type VerifyAnswer } from '../../common/protocol/chunk-data.js'
 import type { IncomingRequest, OutgoingResponse, RequestHandler } from '../../common/rpc/transport.js'
 import { errorResponse } from '../../common/rpc/error-response.js'
 import type { ChunkserverMetrics } from '../metrics.js'
@@ -13,6 +13,8 @@ export interface HandlerServices {
   readonly context: ChunkserverContext
   readonly metrics: ChunkserverMetrics
   readonly ready: () => boolean
+  /** Checks a copy from the disk; the master hears of a bad one at once. */
+  readonly verify: (chunkId: ChunkId, signal: AbortSignal) => Promise<VerifyAnswer['outcome']>
 }
 
 const text = (status: number, body: string, contentType = 'text/plain; charset=utf-8'): OutgoingResponse => ({
@@ -62,6 +64,8 @@ function route(
       return { operation: 'put', serve: () => putChunk(context, request, chunkId) }
     if (request.method === 'GET' && detail === undefined)
       return { operation: 'get', serve: () => getChunk(context, request, chunkId) }
+    if (request.method === 'POST' && detail === 'verify')
+      return { operation: 'verify', serve: () => verify(services, request, chunkId) }
     if (request.method === 'GET' && detail === 'location')
       return { operation: 'locate', serve: async () => locate(context, request, chunkId) }
   }
@@ -89,6 +93,15 @@ function route(
 function readiness(services: HandlerServices): OutgoingResponse {
   if (!services.ready()) throw new CairnError('STARTING', 'The chunkserver has not registered with a master yet, or is stopping.')
   return text(200, 'ok\n')
+}
+
+/** Reads the copy from the disk, leaf by leaf, and says what it is. A bad one is set aside and reported as any other. */
+async function verify(services: HandlerServices, request: IncomingRequest, chunkId: ChunkId): Promise<OutgoingResponse> {
+  const { context } = services
+  checkReadCapability(context, request, chunkId)
+  const outcome = await context.admission.withSignsOfLife(request, () => services.verify(chunkId, request.signal))
+  const answer: VerifyAnswer = { outcome, lengthBytes: context.store.find(chunkId)?.lengthBytes ?? 0 }
+  return text(200, JSON.stringify(answer), 'application/json')
 }
 
 function locate(context: ChunkserverContext, request: IncomingRequest, chunkId: ChunkId): OutgoingResponse {

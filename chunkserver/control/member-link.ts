@@ -8,7 +8,7 @@ import { CairnError, isCairnError, toCairnError } from '../../common/errors/cair
 import { backoffDelayMs } from '../../common/flow/backoff.js'
 import { Periodic } from '../../common/flow/periodic.js'
 import { sleep } from '../../common/clock/clock.js'
-import { bytesToHex, newId, type ClusterId, type RequestId, type ServerId } from '../../common/ids.js'
+import { bytesToHex, newId, type ClusterId, type RequestId, type ServerId, type TaskId } from '../../common/ids.js'
 import {
   CHANGES_PER_HEARTBEAT_MAX,
   heartbeat,
@@ -56,6 +56,8 @@ export interface MemberLinkOptions {
   readonly identity: ServerIdentity
   readonly seen: MetadataPosition
   readonly load: () => { readonly writes: number; readonly reads: number }
+  /** Tasks begun and not ended. */
+  readonly tasks: () => TaskId[]
   /** Told once the master has given us an identity, before anything is served under it. */
   readonly onIdentity: (identity: { readonly serverId: ServerId; readonly clusterId: ClusterId }) => Promise<void>
   /** @param toldSequence the last change that the master had been told of when it gave the command */
@@ -70,7 +72,7 @@ const EAGER_TRIES = 20
 const EAGER_RETRY = { firstMs: 50, maxMs: 100 }
 /** Results waiting to be told; beyond this the oldest are dropped, and the master plans their tasks anew. */
 const RESULTS_MAX = 1000
-const FATAL = ['WRONG_CLUSTER', 'SERVER_ID_CONFLICT', 'UNAUTHENTICATED', 'FORBIDDEN', 'PROTOCOL_ERROR'] as const
+const FATAL = ['WRONG_CLUSTER', 'SERVER_ID_CONFLICT', 'SERVER_REMOVED', 'UNAUTHENTICATED', 'FORBIDDEN', 'PROTOCOL_ERROR'] as const
 
 const allShards = (): readonly number[] => Array.from({ length: SHARD_COUNT }, (_, shard) => shard)
 
@@ -80,7 +82,11 @@ export class MemberLink implements MembershipSource {
   readonly #beats: Periodic
   #membership: Membership | undefined
   #identity: ServerIdentity
-  #settings: ClusterSettings = { heartbeatIntervalMs: SECOND_MS, deadAfterMs: 60 * SECOND_MS }
+  #settings: ClusterSettings = {
+    heartbeatIntervalMs: SECOND_MS,
+    deadAfterMs: 60 * SECOND_MS,
+    repair: { speed: 'balanced', bytesPerSecondMax: null },
+  }
   #seen: MetadataPosition
   #master = 0
   #contactMs = -Infinity
@@ -140,6 +146,11 @@ export class MemberLink implements MembershipSource {
       'FENCED',
       `This chunkserver has not reached a master for ${Math.round(silentMs / 1000)} s and takes no writes. Others do.`,
     )
+  }
+
+  /** What the master has said about repair. */
+  get repairSettings(): ClusterSettings['repair'] {
+    return this.#settings.repair
   }
 
   get registered(): boolean {
@@ -230,7 +241,7 @@ export class MemberLink implements MembershipSource {
   }
 
   async #sendBeat(signal: AbortSignal | undefined): Promise<void> {
-    const { store, transport, token, random, load, clock } = this.#options
+    const { store, transport, token, random, load, tasks, clock } = this.#options
     const { serverId, incarnation } = this.membership()
     const changes = store.pendingChanges(CHANGES_PER_HEARTBEAT_MAX)
     const toldSequence = changes.length < CHANGES_PER_HEARTBEAT_MAX ? store.sequence : (changes.at(-1)?.sequence ?? 0)
@@ -245,6 +256,7 @@ export class MemberLink implements MembershipSource {
         disks: store.disks(),
         changes: [...changes],
         results,
+        tasks: tasks(),
         digests: shards.map((shard) => this.#digest(shard)),
         seen: this.#seen,
       },

@@ -7,10 +7,12 @@ import {
   formatChain,
   HOP_HEADER,
   HOP_TIMEOUT_HEADER,
+  PURPOSE_HEADER,
   putResult,
   REQUEST_ID_HEADER,
   type Hop,
   type HopFailure,
+  type Purpose,
   type PutResult,
 } from '../../common/protocol/chunk-data.js'
 import type { ChunkId } from '../../common/ids.js'
@@ -34,6 +36,8 @@ export interface SendOptions {
   readonly timeoutMs: number
   readonly contentLength: number
   readonly requestId: string | undefined
+  /** Who sends: a client's chain, or the servers among themselves. Clients come first. */
+  readonly purpose: Purpose
   readonly signal?: AbortSignal
 }
 
@@ -47,6 +51,7 @@ export function openPut(transport: Transport, options: SendOptions): Exchange {
       [CHAIN_HEADER]: formatChain(options.rest),
       [HOP_HEADER]: String(options.place),
       [HOP_TIMEOUT_HEADER]: String(Math.round(options.timeoutMs)),
+      ...(options.purpose === 'repair' ? { [PURPOSE_HEADER]: 'repair' } : {}),
       ...(options.requestId === undefined ? {} : { [REQUEST_ID_HEADER]: options.requestId }),
     },
     contentLength: options.contentLength,

@@ -122,7 +122,7 @@ class Sending {
         } finally {
           block.release()
         }
-        this.#context.onBytes('out', length)
+        this.#context.onBytes('out', length, 'client')
       }
     } finally {
       await this.#close()

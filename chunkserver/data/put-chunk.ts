@@ -18,10 +18,12 @@ import {
   HOP_HEADER,
   HOP_TIMEOUT_HEADER,
   parseChain,
+  PURPOSE_HEADER,
   putBodyLength,
   REPLICAS_MAX,
   REQUEST_ID_HEADER,
   type HopFailure,
+  type Purpose,
   type PutResult,
   type ReceiptJson,
 } from '../../common/protocol/chunk-data.js'
@@ -100,6 +102,7 @@ class Reception {
   readonly #downstream: Downstream | undefined
   readonly #inFlight = new Set<Promise<void>>()
   readonly #sums: BigUint64Array
+  readonly #purpose: Purpose
   #writer: ChunkWriter | undefined
   #ownFailure: CairnError | undefined
 
@@ -117,6 +120,7 @@ class Reception {
     this.#request = request
     this.#admitted = admitted
     this.#sums = new BigUint64Array(leafCount(capability.lengthBytes))
+    this.#purpose = request.headers[PURPOSE_HEADER] === 'repair' ? 'repair' : 'client'
     this.#downstream = this.#connect(place)
   }
 
@@ -163,6 +167,7 @@ class Reception {
       timeoutMs: Math.max(HOP_TIMEOUT_MS_MIN, allowedMs * HOP_TIMEOUT_SHARE),
       contentLength: this.#request.contentLength,
       requestId: this.#request.headers[REQUEST_ID_HEADER],
+      purpose: this.#purpose,
     })
   }
 
@@ -198,7 +203,7 @@ class Reception {
       block.release()
       throw error
     }
-    this.#context.onBytes('in', length)
+    this.#context.onBytes('in', length, this.#purpose)
     this.#sums[index] = xxh64(block.bytes.subarray(0, length))
     this.#track(block, [this.#store(block, length), ...sends])
     this.#checkHope()

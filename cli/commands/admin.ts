@@ -126,7 +126,13 @@ function statusText(servers: readonly ServerInfo[], rest: Omit<ClusterStatus, 's
   const lines = [
     table.toString(),
     `chunks   ${chunks.total}: ${chunks.healthy} healthy, ${chunks.underReplicated} under-replicated, ${chunks.unavailable} unavailable`,
-    `repair   ${repair.queued} queued, ${repair.active} active, ${formatSize(repair.bytesPerSecond)}/s${eta}${repair.brake ? `\n         held back: ${repair.brake}` : ''}`,
+    `repair   ${repair.speed}: ${repair.queued} queued, ${repair.active} active, ${formatSize(repair.bytesPerSecond)}/s${eta}${repair.brake ? `\n         held back: ${repair.brake}` : ''}`,
+    ...(repair.queued + repair.active > 0
+      ? [
+          `         ${formatSize(repair.progress.copiedBytes)} copied, ${formatSize(repair.progress.remainingBytes)} left; ${classesText(repair.classes)}`,
+        ]
+      : []),
+    ...(repair.failing > 0 ? [`         ${repair.failing} chunks cannot be helped for now: cairn repair failing`] : []),
     ...jobs
       .filter((job) => job.state === 'running')
       .map((job) => `job      ${job.kind} ${job.from}${job.to ? ` to ${job.to}` : ''}: ${job.processed} files`),
@@ -134,13 +140,25 @@ function statusText(servers: readonly ServerInfo[], rest: Omit<ClusterStatus, 's
   return lines.join('\n')
 }
 
+const classesText = (classes: ClusterStatus['repair']['classes']): string =>
+  [
+    [classes.lastCopy, 'with one copy'],
+    [classes.belowGoal, 'below goal'],
+    [classes.leaving, 'on draining servers'],
+    [classes.misplaced, 'too close together'],
+    [classes.waiting, 'waiting for a server'],
+  ]
+    .filter(([chunks]) => chunks !== 0)
+    .map(([chunks, what]) => `${chunks} ${what}`)
+    .join(', ')
+
 async function space(client: CairnClient, flags: GlobalOptions): Promise<void> {
   const use = await client.api.call('getSpace', {})
   print(flags, use, () =>
     [
       `disks         ${formatSize(use.totalBytes)}, ${formatSize(use.usedBytes)} used by chunks, ${formatSize(use.freeBytes)} free for more`,
       `files         ${use.files}, ${formatSize(use.fileBytes)}`,
-      `chunks        ${formatSize(use.liveBytes)} in files, ${formatSize(use.openUploadBytes)} in open uploads, ${formatSize(use.trashBytes)} in the trash, ${formatSize(use.garbageBytes)} on its way out (before replication)`,
+      `of it         ${formatSize(use.liveBytes)} in files, ${formatSize(use.openUploadBytes)} in open uploads, ${formatSize(use.trashBytes)} in the trash, ${formatSize(use.garbageBytes)} on its way out (all copies counted)`,
     ].join('\n'),
   )
 }

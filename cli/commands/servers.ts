@@ -16,6 +16,7 @@ export interface TimerFlags {
   readonly deadAfter?: number
   readonly heartbeatInterval?: number
   readonly gcGrace?: number
+  readonly repairBandwidth?: number
 }
 
 interface ServerFlags extends GlobalOptions, TimerFlags {
@@ -36,6 +37,7 @@ export const addTimerOptions = (command: Command): Command =>
     .option('--dead-after <time>', 'silence after which its chunks are rebuilt elsewhere', parseDuration)
     .option('--heartbeat-interval <time>', 'how often chunkservers report', parseDuration)
     .option('--gc-grace <time>', 'how long unreferenced chunks are kept', parseDuration)
+    .option('--repair-bandwidth <size>', 'most that one chunkserver sends per second for repair', parseSize)
 
 export const LOG_LEVELS: readonly LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
 
@@ -129,6 +131,7 @@ export function timerSettings(flags: TimerFlags) {
     ...(flags.deadAfter === undefined ? {} : { deadAfterMs: flags.deadAfter }),
     ...(flags.heartbeatInterval === undefined ? {} : { heartbeatIntervalMs: flags.heartbeatInterval }),
     ...(flags.gcGrace === undefined ? {} : { garbageGraceMs: flags.gcGrace }),
+    ...(flags.repairBandwidth === undefined ? {} : { repairBytesPerSecondMax: flags.repairBandwidth }),
   }
 }
 

@@ -90,7 +90,8 @@ function timerFlags(flags: TimerFlags): string[] {
     '--heartbeat-interval': flags.heartbeatInterval,
     '--gc-grace': flags.gcGrace,
   }
-  return Object.entries(named).flatMap(([name, ms]) => (ms === undefined ? [] : [name, `${ms}ms`]))
+  const timers = Object.entries(named).flatMap(([name, ms]) => (ms === undefined ? [] : [name, `${ms}ms`]))
+  return flags.repairBandwidth === undefined ? timers : [...timers, '--repair-bandwidth', String(flags.repairBandwidth)]
 }
 
 function readyText(ready: ReadyEvent, took: string, directory: string): string {

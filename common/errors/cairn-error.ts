@@ -1,5 +1,6 @@
 /** The one error type that crosses every boundary of Cairn: process, wire, worker and command line. */
-import { ERROR_CODES, isErrorCode, type ErrorAction, type ErrorCode, type ErrorCodeInfo } from './error-codes.js'
+import { ERROR_CODES, isErrorCode, type ErrorCode } from './error-codes.js'
+import type { ErrorAction, ErrorCodeInfo } from './error-info.js'
 
 /** The JSON shape of an error, on the wire and under `--json`. */
 export interface ErrorJson {

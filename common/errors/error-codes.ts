@@ -5,19 +5,7 @@
  * them, never on messages. Adding a code is compatible, changing or removing one is not.
  */
 
-/** What a caller may do about an error. `reallocate`: ask the master for other targets and send the chunk again. */
-export type ErrorAction = 'never' | 'retry' | 'other-replica' | 'refresh-locations' | 'reallocate'
-
-/** Exit codes of the command line: 1 failed, 2 usage, 3 not found, 4 exists or precondition, 5 unavailable, 6 data lost or corrupt. */
-export type ExitCode = 1 | 2 | 3 | 4 | 5 | 6
-
-export interface ErrorCodeInfo {
-  readonly httpStatus: number
-  readonly exitCode: ExitCode
-  readonly action: ErrorAction
-  /** One sentence for the error table: what happened and what to do next. */
-  readonly meaning: string
-}
+import type { ErrorCodeInfo } from './error-info.js'
 
 const define = <const T extends Record<string, ErrorCodeInfo>>(table: T): T => table
 
@@ -272,6 +260,19 @@ export const ERROR_CODES = define({
     action: 'never',
     meaning:
       'Another running process has registered with this server id: the data directory was copied. Remove disk.json from each directory of the copy to let it join as a new server.',
+  },
+  SERVER_REMOVED: {
+    httpStatus: 409,
+    exitCode: 1,
+    action: 'never',
+    meaning: 'The chunkserver was removed from the cluster. Empty its directories to let it join as a new server.',
+  },
+  PLAN_REFUSED: {
+    httpStatus: 409,
+    exitCode: 4,
+    action: 'never',
+    meaning:
+      'What was asked of a server cannot be done without losing copies. The message says what is missing; nothing was changed.',
   },
   SERVER_UNREGISTERED: {
     httpStatus: 409,

@@ -1,6 +1,6 @@
 /** What operators ask: status, space, servers, chunks, jobs. */
 import { z } from 'zod'
-import { metadataPosition, serverState } from './cluster.js'
+import { diskReport, metadataPosition, repairSpeed, serverState } from './cluster.js'
 import { endpoint } from './endpoint.js'
 import { byteCount, checksum64, chunkId, count, jobId, label, pageLimit, path, serverId, timestampMs } from './schemas.js'
 
@@ -16,6 +16,11 @@ export const serverInfo = z
     freeBytes: byteCount,
     chunks: count,
     lastHeartbeatMs: timestampMs.nullable(),
+    /** While it is being drained: copies left of those it had. */
+    drain: z.object({ remainingChunks: count, totalChunks: count }).nullable(),
+    /** Until then its silence is announced. */
+    maintenanceUntilMs: timestampMs.nullable(),
+    disks: z.array(diskReport),
   })
   .meta({ id: 'ServerInfo' })
 export type ServerInfo = z.infer<typeof serverInfo>
@@ -59,6 +64,23 @@ export const repairStatus = z.object({
   etaSeconds: z.number().nullable(),
   /** Why repair holds back, in words; null when it does not. */
   brake: z.string().nullable(),
+  speed: repairSpeed,
+  /** Since the queue was last empty: what has been copied, and what is left. */
+  progress: z.object({ copiedChunks: count, copiedBytes: byteCount, remainingBytes: byteCount }),
+  /** Chunks by what is wrong with their copies. */
+  classes: z.object({
+    lastCopy: count,
+    belowGoal: count,
+    /** Fewer than wanted, and the missing ones are expected back. */
+    waiting: count,
+    misplaced: count,
+    leaving: count,
+    surplus: count,
+  }),
+  /** Chunks without a live copy, and those that repair has tried in vain several times: GET /v1/repair/failing. */
+  failing: count,
+  /** Servers whose chunks are still being looked at after a change: until it is 0, the counts may be too good. */
+  checkingServers: count,
 })
 
 export const clusterStatus = z
@@ -127,7 +149,7 @@ export const getSpace = endpoint({
   path: '/v1/space',
   scope: 'read',
   tag: 'cluster',
-  summary: 'Space: what the disks have, and what takes it. The byte counts of chunks are logical, before replication.',
+  summary: 'Space: what the disks have, and what takes it, all copies counted. Only fileBytes is logical, before replication.',
   params: z.object({}),
   query: z.object({}),
   body: z.undefined(),
@@ -138,7 +160,10 @@ export const getSpace = endpoint({
       freeBytes: byteCount,
       files: count,
       fileBytes: byteCount,
-      /** Chunk bytes that files, open uploads and trash hold, and those on their way out. */
+      /**
+       * What the bytes on the disks are: all copies of what files hold, of open uploads, of what only the trash holds, and
+       * the rest: copies that are on their way out, surplus, damaged, unknown or in quarantine. The four sum to usedBytes.
+       */
       liveBytes: byteCount,
       openUploadBytes: byteCount,
       trashBytes: byteCount,

@@ -15,6 +15,9 @@ export const CHAIN_HEADER = 'x-cairn-chain'
 export const HOP_HEADER = 'x-cairn-hop'
 /** How long the sender waits for a sign of life; what the receiver allows the next hop is less. */
 export const HOP_TIMEOUT_HEADER = 'x-cairn-hop-timeout-ms'
+/** `repair` when servers copy among themselves: it counts as no client's work. Nothing else depends on it. */
+export const PURPOSE_HEADER = 'x-cairn-purpose'
+export type Purpose = 'client' | 'repair'
 export const REQUEST_ID_HEADER = 'x-request-id'
 export const CHUNK_LENGTH_HEADER = 'x-cairn-chunk-length'
 export const CHUNK_ROOT_HEADER = 'x-cairn-chunk-root'
@@ -44,6 +47,10 @@ export type HopFailure = z.infer<typeof hopFailure>
 
 export const putResult = z.object({ receipts: z.array(receipt), failures: z.array(hopFailure) })
 export type PutResult = z.infer<typeof putResult>
+
+/** What a server found when it read its copy from the disk. `missing`: it has none. */
+export const verifyAnswer = z.object({ outcome: z.enum(['good', 'corrupt', 'missing']), lengthBytes: byteCount })
+export type VerifyAnswer = z.infer<typeof verifyAnswer>
 
 export const chunkLocation = z.object({ dir: z.string(), file: z.string(), offset: byteCount, lengthBytes: byteCount })
 export type ChunkLocation = z.infer<typeof chunkLocation>

@@ -84,9 +84,21 @@ const registerBody = z.object({
 })
 export type RegisterBody = z.infer<typeof registerBody>
 
+/** How much re-replication may take for itself while clients are at work. */
+export const repairSpeed = z.enum(['gentle', 'balanced', 'fast'])
+export type RepairSpeed = z.infer<typeof repairSpeed>
+
+export const repairBudget = z.object({
+  speed: repairSpeed,
+  /** What one server may send at most for repair; null: a share of what its disks can do. */
+  bytesPerSecondMax: z.number().int().min(1).nullable(),
+})
+export type RepairBudgetSettings = z.infer<typeof repairBudget>
+
 export const clusterSettings = z.object({
   heartbeatIntervalMs: z.number().int().min(1),
   deadAfterMs: z.number().int().min(1),
+  repair: repairBudget.default({ speed: 'balanced', bytesPerSecondMax: null }),
 })
 export type ClusterSettings = z.infer<typeof clusterSettings>
 
@@ -159,6 +171,8 @@ export const command = z.discriminatedUnion('kind', [
     chunkId,
     target: z.object({ serverId, url: z.string() }),
     capability: z.string(),
+    /** The only live copy: it does not wait for clients. */
+    urgent: z.boolean().default(false),
   }),
   /** Move chunk files to quarantine. Refused by another incarnation, for an older metadata position, or when expired. */
   z.object({
@@ -190,6 +204,8 @@ const heartbeatBody = z.object({
   disks: z.array(diskReport).max(256),
   changes: z.array(storeChange).max(CHANGES_PER_HEARTBEAT_MAX),
   results: z.array(taskResult).max(1000),
+  /** Tasks begun and not ended, as of `results`. */
+  tasks: z.array(taskId).max(10_000).default([]),
   /** As of the last change in `changes` (and all before). Empty while more changes wait than fit. */
   digests: z.array(shardDigest).max(SHARD_COUNT),
   seen: metadataPosition,

@@ -4,6 +4,7 @@ import * as buckets from './buckets.js'
 import * as cluster from './cluster.js'
 import type { Endpoint } from './endpoint.js'
 import * as files from './files.js'
+import * as servers from './servers.js'
 import * as uploads from './uploads.js'
 
 export const endpoints = {
@@ -31,6 +32,11 @@ export const endpoints = {
   heartbeat: cluster.heartbeat,
   reportShard: cluster.reportShard,
   listServers: admin.listServers,
+  planServer: servers.planServer,
+  changeServer: servers.changeServer,
+  getRepair: servers.getRepair,
+  setRepair: servers.setRepair,
+  listFailingChunks: servers.listFailingChunks,
   getStatus: admin.getStatus,
   getSpace: admin.getSpace,
   getChunk: admin.getChunk,

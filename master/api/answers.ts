@@ -7,7 +7,7 @@ import { SERVER_PAGE_MAX, type ClusterStatus, type ServerInfo } from '../../comm
 import type { ChunkEntry, ServerAddress } from '../../common/protocol/files.js'
 import { chunkCountOf, freeBytesOf, usedBytesOf, type ServerView } from '../cluster/server-view.js'
 import type { Master } from '../master.js'
-import { ChunkState, ReplicaState } from '../store/schema.js'
+import { ChunkState, HealthClass, ReplicaState } from '../store/schema.js'
 import type { ChunkFacts } from '../store/operations/replicas.js'
 
 const RECENT_JOBS = 20
@@ -25,6 +25,12 @@ export function serverInfo(view: ServerView): ServerInfo {
     freeBytes: freeBytesOf(view),
     chunks: chunkCountOf(view),
     lastHeartbeatMs: record.heartbeatMs,
+    drain:
+      record.intent === 'drain' && view.state !== 'decommissioned'
+        ? { remainingChunks: chunkCountOf(view), totalChunks: record.intentChunks }
+        : null,
+    maintenanceUntilMs: view.state === 'maintenance' ? record.intentUntilMs : null,
+    disks: [...view.disks],
   }
 }
 
@@ -56,10 +62,32 @@ export async function statusAnswer(master: Master): Promise<ClusterStatus> {
           ? Math.ceil(health.repairableBytes / repair.bytesPerSecond)
           : null,
       brake: brakes.length > 0 ? brakes.join('; ') : null,
+      speed: repair.speed,
+      progress: {
+        copiedChunks: repair.copied.chunks,
+        copiedBytes: repair.copied.bytes,
+        remainingBytes: health.repairableBytes,
+      },
+      classes: health.classes,
+      failing: health.failing,
+      checkingServers: health.sweeping,
     },
     jobs: await context.store.listJobs({ limit: RECENT_JOBS }),
   }
 }
+
+const PROBLEMS = {
+  [HealthClass.lastCopy]: 'last-copy',
+  [HealthClass.belowGoal]: 'below-goal',
+  [HealthClass.waiting]: 'waiting',
+  [HealthClass.unavailable]: 'unavailable',
+  [HealthClass.surplus]: 'surplus',
+  [HealthClass.leaving]: 'leaving',
+  [HealthClass.misplaced]: 'misplaced',
+} as const
+
+/** A class of the health table, as the API names it. */
+export const problemOf = (healthClass: number) => PROBLEMS[healthClass as keyof typeof PROBLEMS]
 
 /** Read capabilities are made anew with each page, so that a long download refreshes them as it goes. */
 function readCapability(master: Master, chunkId: ChunkId): string {

@@ -6,7 +6,8 @@ import { endpoints } from '../../common/protocol/index.js'
 import { entityTag, generationOfTag } from '../../common/protocol/precondition.js'
 import { bindRoutes, type RequestContext, type Route } from '../../common/rpc/routes.js'
 import type { Master } from '../master.js'
-import { chunkAnswer, manifestPage, serverInfo, statusAnswer } from './answers.js'
+import { chunkAnswer, manifestPage, problemOf, serverInfo, statusAnswer } from './answers.js'
+import { spaceAnswer } from './space.js'
 import { conditionOf, pathOf, requestKey } from './requests.js'
 
 /** A file's ETag, and 304 when the client already has it. */
@@ -25,7 +26,7 @@ function tag(file: { generation: number; checksum: string }, context: RequestCon
 }
 
 export function masterRoutes(master: Master): Route[] {
-  const { context, cluster, uploads } = master
+  const { context, cluster, uploads, life } = master
   const { store, settings } = context
   const defaults = { bucketDefaults: settings.bucketDefaults }
 
@@ -149,16 +150,29 @@ export function masterRoutes(master: Master): Route[] {
       return { servers: page, next: page.length === query.limit ? (page.at(-1)?.id ?? null) : null }
     },
     getStatus: async () => statusAnswer(master),
-    getSpace: async () => {
-      const use = await store.spaceUse({})
-      const servers = cluster.views.all().filter((view) => view.state !== 'dead' && view.state !== 'decommissioned')
-      const disks = servers.flatMap((view) => view.disks)
-      const sum = (pick: (disk: (typeof disks)[number]) => number): number => disks.reduce((total, disk) => total + pick(disk), 0)
+    getSpace: async () => spaceAnswer(master),
+    planServer: async ({ params, query }) => life.plan(params.serverId, query.action),
+    changeServer: async ({ params, body }, request) => {
+      const plan = await life.change({
+        serverId: params.serverId,
+        action: body.action,
+        graceMs: body.graceMs,
+        acceptDataLoss: body.acceptDataLoss,
+        ...requestKey(request, { params, body }),
+      })
+      return { plan }
+    },
+    getRepair: async () => ({ speed: cluster.repairSpeed }),
+    setRepair: async ({ body }, request) => {
+      const speed = await store.setRepairSpeed({ speed: body.speed, ...requestKey(request, body) })
+      cluster.repairSpeed = speed
+      return { speed }
+    },
+    listFailingChunks: async ({ query }) => {
+      const found = await store.listFailing({ after: query.after ?? '', limit: query.limit })
       return {
-        totalBytes: sum((disk) => disk.totalBytes),
-        usedBytes: sum((disk) => disk.usedBytes),
-        freeBytes: sum((disk) => disk.freeBytes),
-        ...use,
+        chunks: found.map(({ healthClass, ...chunk }) => ({ ...chunk, problem: problemOf(healthClass) })),
+        next: found.length === query.limit ? (found.at(-1)?.id ?? null) : null,
       }
     },
     getChunk: async ({ params }) => {

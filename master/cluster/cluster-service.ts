@@ -7,7 +7,7 @@
 import { digestOfIds } from '../../common/checksum/id-set-digest.js'
 import { checksumToHex } from '../../common/checksum/xxh64.js'
 import { CairnError } from '../../common/errors/cairn-error.js'
-import { bytesToHex, newId, type ServerId } from '../../common/ids.js'
+import { bytesToHex, newId, type ServerId, type TaskId } from '../../common/ids.js'
 import { Periodic } from '../../common/flow/periodic.js'
 import {
   isLater,
@@ -19,6 +19,7 @@ import {
   type MetadataPosition,
   type RegisterBody,
   type RegisterResult,
+  type RepairSpeed,
   type ServerState,
   type ShardDigest,
   type TaskResult,
@@ -26,7 +27,7 @@ import {
 import type { MasterContext } from '../context.js'
 import type { BeatRecord, ServerRecord } from '../store/operations/servers.js'
 import type { ShardReport } from '../store/operations/replicas.js'
-import { stateAfterSilence } from './liveness.js'
+import { stateAfterSilence, stateWhenHeard } from './liveness.js'
 import { ServerViews, type ServerView } from './server-view.js'
 
 export interface ClusterEvents {
@@ -34,6 +35,8 @@ export interface ClusterEvents {
   readonly onStatesChanged: (changes: readonly { readonly server: ServerView; readonly from: ServerState | undefined }[]) => void
   /** Finished tasks that a heartbeat brought; resolves when new commands may have been queued because of them. */
   readonly onResults: (server: ServerView, results: readonly TaskResult[]) => Promise<void>
+  /** The tasks that a server is at, after its results. */
+  readonly onTasks: (server: ServerView, taskIds: readonly TaskId[]) => Promise<void>
 }
 
 /** Commands waiting for one server's next heartbeat. Beyond this further ones are dropped: whoever sends them sends again. */
@@ -54,6 +57,9 @@ export class ClusterService {
   readonly #toldSequence = new Map<number, number>()
   /** Some chunkserver has seen later metadata than this database had: noted in it, until an operator decides. */
   #deletionsHeld = false
+  /** How much repair may take; chunkservers hear of it with each heartbeat. */
+  repairSpeed: RepairSpeed = 'balanced'
+  readonly #startedMs: number
   /** When liveness was last looked at. */
   #checkedMs = Infinity
   readonly #beatWriter: Periodic
@@ -62,6 +68,7 @@ export class ClusterService {
     this.#context = context
     this.#events = events
     const { clock, settings, log } = context
+    this.#startedMs = clock.monotonic()
     this.#liveness = new Periodic({
       clock,
       intervalMs: () => Math.max(10, Math.min(settings.heartbeatIntervalMs, settings.suspectAfterMs / 4)),
@@ -79,7 +86,9 @@ export class ClusterService {
   /** Loads the servers that the metadata knows. Each gets the full time to be heard before silence counts. */
   async start(): Promise<void> {
     this.#deletionsHeld = (await this.#context.store.deletionsHeldSince({})) !== null
+    this.repairSpeed = await this.#context.store.getRepairSpeed({})
     for (const record of await this.#context.store.listServers({})) {
+      if (record.intent === 'removed') continue
       this.views.set({
         record,
         state: record.state,
@@ -189,7 +198,7 @@ export class ClusterService {
       promisedBytes: 0,
       seen: body.seen,
     })
-    if (view.state === 'suspect') await this.#setStates([{ view, state: 'serving' }])
+    if (view.state === 'suspect') await this.#setStates([{ view, state: stateWhenHeard(view.record, store.now()) }])
     const current = this.views.byNo(serverNo) ?? view
     this.#beats.set(serverNo, { serverNo, atMs: store.now(), disks: body.disks, seen: body.seen })
     const last = body.changes.at(-1)
@@ -198,6 +207,7 @@ export class ClusterService {
       await store.applyChanges({ serverNo, changes: body.changes })
     }
     if (body.results.length > 0) await this.#events.onResults(current, body.results)
+    await this.#events.onTasks(current, body.tasks)
     const shards = await this.#differingShards(serverNo, body.digests)
     if (shards.length > 0) this.send(serverNo, { kind: 'report', shards })
     const metadata = await store.readPosition({})
@@ -258,6 +268,11 @@ export class ClusterService {
     return Math.max(this.#toldSequence.get(serverNo) ?? 0, incarnation * SEQUENCES_PER_INCARNATION)
   }
 
+  /** Until then a server that died while no master was watching still counts as live: nothing is given up on its word. */
+  get settled(): boolean {
+    return this.#context.clock.monotonic() - this.#startedMs >= this.#context.settings.repairStartDelayMs
+  }
+
   /** The server's record by id, for checking receipts. */
   recordOf(serverId: ServerId): ServerRecord | undefined {
     return this.views.byId(serverId)?.record
@@ -315,8 +330,9 @@ export class ClusterService {
       .map((view) => ({
         view,
         state: stateAfterSilence(
-          { serverNo: view.record.serverNo, state: view.state, lastBeatMs: view.lastBeatMs },
+          { ...view.record, state: view.state, lastBeatMs: view.lastBeatMs },
           nowMs,
+          this.#context.store.now(),
           this.#context.settings,
         ),
       }))
@@ -337,6 +353,16 @@ export class ClusterService {
     )
   }
 
+  /** Takes up what an operator has decided about a server, already recorded. */
+  decided(record: ServerRecord): void {
+    const view = this.views.byNo(record.serverNo)
+    if (!view) return
+    if (record.intent === 'removed') this.views.delete(view)
+    else this.views.update(record.serverNo, { record, state: record.state })
+    this.#context.log.warn({ serverId: record.serverId, from: view.state, to: record.state }, 'an operator has changed a server')
+    this.#events.onStatesChanged([{ server: this.views.byNo(record.serverNo) ?? view, from: view.state }])
+  }
+
   async #writeBeats(): Promise<void> {
     if (this.#beats.size === 0) return
     const beats = [...this.#beats.values()]
@@ -345,7 +371,7 @@ export class ClusterService {
   }
 
   #settings(): RegisterResult['settings'] {
-    const { heartbeatIntervalMs, deadAfterMs } = this.#context.settings
-    return { heartbeatIntervalMs, deadAfterMs }
+    const { heartbeatIntervalMs, deadAfterMs, repairBytesPerSecondMax } = this.#context.settings
+    return { heartbeatIntervalMs, deadAfterMs, repair: { speed: this.repairSpeed, bytesPerSecondMax: repairBytesPerSecondMax } }
   }
 }

@@ -1,5 +1,5 @@
 /** The servers as placement sees them, taken from the views of the moment. */
-import { freeBytesOf, largestFreeBytesOf, type ServerView } from './server-view.js'
+import { freeBytesOf, largestFreeBytesOf, usedBytesOf, type ServerView } from './server-view.js'
 import type { PlacementServer } from '../placement/placement.js'
 
 export function placementServer(view: ServerView): PlacementServer {
@@ -13,6 +13,7 @@ export function placementServer(view: ServerView): PlacementServer {
     state: view.state,
     largestFreeBytes: largestFreeBytesOf(view),
     freeBytes: freeBytesOf(view),
+    usedBytes: usedBytesOf(view),
     load: view.load.writes + view.load.reads,
     ...latencyOf(view),
   }

@@ -38,6 +38,11 @@ export class ServerViews {
     return serverNo === undefined ? undefined : this.#byNo.get(serverNo)
   }
 
+  delete(view: ServerView): void {
+    this.#byNo.delete(view.record.serverNo)
+    this.#noById.delete(view.record.serverId)
+  }
+
   all(): ServerView[] {
     return [...this.#byNo.values()]
   }

@@ -64,7 +64,9 @@ export class Collector {
     await store.giveBackSurplus({ before: now - COMMAND_LIFE_MS - COMMAND_LATE_MS, limit: PAGE })
     await store.markDeleting({ before: now - settings.garbageGraceMs, limit: PAGE })
     await store.condemnOrphans({ before: now - settings.orphanGraceMs, limit: PAGE })
-    for (const replica of await store.listReplacedCorruptReplicas({ limit: PAGE })) await store.trimReplica(replica)
+    if (this.#cluster.settled)
+      for (const replica of await store.listReplacedCorruptReplicas({ limit: PAGE })) await store.trimReplica(replica)
+    while (more() && (await store.forgetRemoved({ limit: PAGE })));
     await this.#sendDeletions()
   }
 

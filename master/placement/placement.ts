@@ -11,6 +11,7 @@ import type { ServerId } from '../../common/ids.js'
 import type { ServerState } from '../../common/protocol/cluster.js'
 import { slowOnes } from '../../common/flow/outliers.js'
 import type { Random } from '../../common/random/random.js'
+import { hostOf, rackOf, zoneOf } from './spread.js'
 
 export interface PlacementServer {
   readonly serverNo: number
@@ -22,6 +23,7 @@ export interface PlacementServer {
   /** Room for one more chunk of this length at least, on one disk. */
   readonly largestFreeBytes: number
   readonly freeBytes: number
+  readonly usedBytes: number
   /** Operations in flight. */
   readonly load: number
   /** How long a disk operation takes there of late, on its quickest disk; absent while that is not known. */
@@ -86,16 +88,13 @@ function rejectionOf(server: PlacementServer, request: PlacementRequest): Reject
   return undefined
 }
 
-const rackOf = (server: PlacementServer): string => `${server.zone}\0${server.rack}`
-const hostOf = (server: PlacementServer): string => `${rackOf(server)}\0${server.host}`
-
 /** The candidates of the widest failure domain that holds no copy yet. */
 function bestTier(
   candidates: readonly PlacementServer[],
   used: readonly PlacementServer[],
 ): { servers: readonly PlacementServer[]; reason: Choice['reason'] } {
   const tiers = [
-    { reason: 'new-zone', of: (server: PlacementServer) => server.zone },
+    { reason: 'new-zone', of: zoneOf },
     { reason: 'new-rack', of: rackOf },
     { reason: 'new-host', of: hostOf },
   ] as const
@@ -124,15 +123,19 @@ function drawWeighted(servers: readonly PlacementServer[], random: Random): Plac
  * fullest server.
  */
 export function chooseSurplus(holders: readonly PlacementServer[]): PlacementServer | undefined {
-  for (const of of [hostOf, rackOf, (server: PlacementServer) => server.zone]) {
+  for (const of of [hostOf, rackOf, zoneOf]) {
     const doubled = holders.filter((server) => holders.some((other) => other !== server && of(other) === of(server)))
     if (doubled.length > 0 && doubled.length < holders.length) return fullest(doubled)
   }
   return fullest(holders)
 }
 
+/** How full a server is, from 0 to 1: what balance is measured by, since servers differ in size. */
+export const usedShareOf = (server: Pick<PlacementServer, 'usedBytes' | 'freeBytes'>): number =>
+  server.usedBytes / Math.max(1, server.usedBytes + server.freeBytes)
+
 const fullest = (servers: readonly PlacementServer[]): PlacementServer | undefined =>
   servers.reduce<PlacementServer | undefined>(
-    (worst, server) => (!worst || server.freeBytes < worst.freeBytes ? server : worst),
+    (worst, server) => (!worst || usedShareOf(server) > usedShareOf(worst) ? server : worst),
     undefined,
   )

@@ -13,6 +13,15 @@ const MASS_LOSS_SERVERS_MIN = 3
 const MASS_LOSS_SHARE = 0.25
 const MASS_LOSS_HOLD_MS = 10 * MINUTE_MS
 
+/** Every class that copies are made for, most urgent first. */
+export const BY_URGENCY: readonly number[] = [
+  HealthClass.lastCopy,
+  HealthClass.belowGoal,
+  HealthClass.leaving,
+  HealthClass.misplaced,
+  HealthClass.rebalance,
+]
+
 const isMass = (servers: number, total: number): boolean => servers >= MASS_LOSS_SERVERS_MIN && servers > total * MASS_LOSS_SHARE
 
 export class RepairBrakes {
@@ -46,7 +55,7 @@ export class RepairBrakes {
   /** The classes that may be repaired now, most urgent first. */
   allowed(): readonly number[] {
     if (this.#starting()) return []
-    return this.#massLoss() ? [HealthClass.lastCopy] : [HealthClass.lastCopy, HealthClass.belowGoal]
+    return this.#massLoss() ? [HealthClass.lastCopy] : BY_URGENCY
   }
 
   /** In words, for `status`; null when nothing holds repair back. */

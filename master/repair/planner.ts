@@ -5,9 +5,11 @@
 import type { Random } from '../../common/random/random.js'
 import { MiB } from '../../common/units.js'
 import { place, type PlacementServer } from '../placement/placement.js'
+import { missingDomain, staysSpread } from '../placement/spread.js'
 import type { TransferLimit } from '../settings.js'
 import { HealthClass } from '../store/schema.js'
-import type { RepairCandidate } from '../store/operations/health.js'
+import type { CandidateReplica, RepairCandidate } from '../store/operations/health.js'
+import type { LimitOf } from './speeds.js'
 
 export interface Assignment {
   readonly candidate: RepairCandidate
@@ -19,7 +21,7 @@ export interface Assignment {
 export interface Stuck {
   readonly candidate: RepairCandidate
   /** Why it cannot be repaired now, for its row in the health table. */
-  readonly why: 'no source is serving' | 'no server has room for another copy'
+  readonly why: 'no source is serving' | 'no server has room for another copy' | 'no server in another failure domain has room'
 }
 
 export interface RepairPlan {
@@ -33,7 +35,9 @@ export interface PlanInput {
   readonly servers: readonly PlacementServer[]
   /** Weights in flight per server, which the plan adds to. */
   readonly flight: TransferFlight
-  readonly limits: { readonly lastCopy: TransferLimit; readonly belowGoal: TransferLimit }
+  readonly limitOf: LimitOf
+  /** Servers that have just refused a copy. */
+  readonly avoided?: ReadonlySet<number>
 }
 
 /** How much a copy weighs against the limits: small chunks cost little bandwidth, but not nothing. */
@@ -66,8 +70,7 @@ export function planRepairs(input: PlanInput, random: Random): RepairPlan {
   const assignments: Assignment[] = []
   const stuck: Stuck[] = []
   for (const candidate of input.candidates) {
-    const limit = candidate.healthClass === HealthClass.lastCopy ? input.limits.lastCopy : input.limits.belowGoal
-    const outcome = assign(candidate, limit, input, random)
+    const outcome = assign(candidate, input, random)
     if (outcome.kind === 'assigned') {
       input.flight.add(outcome.assignment.sourceNo, outcome.assignment.targetNo, outcome.assignment.weight)
       assignments.push(outcome.assignment)
@@ -87,22 +90,57 @@ type Outcome =
   | { readonly kind: 'wait' }
   | { readonly kind: 'stuck'; readonly why: Stuck['why'] }
 
-function assign(candidate: RepairCandidate, limit: TransferLimit, input: PlanInput, random: Random): Outcome {
-  const weight = weightOf(candidate.lengthBytes)
-  const sources = candidate.replicas.filter((replica) => replica.state === 'good' && replica.serving)
-  if (sources.length === 0) return { kind: 'stuck', why: 'no source is serving' }
-  const { flight } = input
-  const source = sources.reduce((best, replica) =>
-    flight.outOf(replica.serverNo) < flight.outOf(best.serverNo) ? replica : best,
-  )
-  const find = (barred: readonly number[]): PlacementServer | undefined => findTarget(candidate, barred, input.servers, random)
-  if (!find([])) return { kind: 'stuck', why: 'no server has room for another copy' }
-  if (isFull(flight.outOf(source.serverNo), weight, limit.outOf)) return { kind: 'wait' }
-  const busy = input.servers.filter((server) => isFull(flight.into(server.serverNo), weight, limit.into))
-  const target = find(busy.map((server) => server.serverNo))
-  if (!target) return { kind: 'wait' }
-  return { kind: 'assigned', assignment: { candidate, sourceNo: source.serverNo, targetNo: target.serverNo, weight } }
+function assign(candidate: RepairCandidate, input: PlanInput, random: Random): Outcome {
+  const source = chooseSource(candidate, input.flight)
+  if (source === undefined) return { kind: 'stuck', why: 'no source is serving' }
+  const servers = targetsFor(candidate, input.servers)
+  const find = (barred: Iterable<number>): PlacementServer | undefined => findTarget(candidate, [...barred], servers, random)
+  if (!find([])) return { kind: 'stuck', why: whyNoTarget(candidate) }
+  return assignWithin(candidate, source, input, input.limitOf(candidate.healthClass), servers, find)
 }
+
+function assignWithin(
+  candidate: RepairCandidate,
+  sourceNo: number,
+  { flight, avoided = new Set() }: PlanInput,
+  limit: TransferLimit,
+  servers: readonly PlacementServer[],
+  find: (barred: Iterable<number>) => PlacementServer | undefined,
+): Outcome {
+  const weight = weightOf(candidate.lengthBytes)
+  if (isFull(flight.outOf(sourceNo), weight, limit.outOf)) return { kind: 'wait' }
+  const busy = servers.filter((server) => isFull(flight.into(server.serverNo), weight, limit.into))
+  const target = find([...avoided, ...busy.map((server) => server.serverNo)])
+  if (!target) return { kind: 'wait' }
+  return { kind: 'assigned', assignment: { candidate, sourceNo, targetNo: target.serverNo, weight } }
+}
+
+const whyNoTarget = ({ healthClass }: RepairCandidate): Stuck['why'] =>
+  healthClass === HealthClass.misplaced ? 'no server in another failure domain has room' : 'no server has room for another copy'
+
+/** The holder with the least in flight; after a failure, another one than the last time. */
+function chooseSource(candidate: RepairCandidate, flight: TransferFlight): number | undefined {
+  const sources = candidate.replicas
+    .filter((replica) => replica.state === 'good' && replica.serving)
+    .map((replica) => replica.serverNo)
+    .sort((one, other) => flight.outOf(one) - flight.outOf(other) || one - other)
+  return sources.length === 0 ? undefined : sources[candidate.attempts % sources.length]
+}
+
+/** The servers that would help: for a misplaced chunk only those in a domain that it lacks. */
+function targetsFor(candidate: RepairCandidate, servers: readonly PlacementServer[]): readonly PlacementServer[] {
+  if (candidate.healthClass !== HealthClass.misplaced) return servers
+  const lasting = new Set(candidate.replicas.filter(isLasting).map((replica) => replica.serverNo))
+  const holders = servers.filter((server) => lasting.has(server.serverNo))
+  const helps = missingDomain(
+    holders,
+    candidate.wanted,
+    servers.filter((server) => server.state === 'serving' || lasting.has(server.serverNo)),
+  )
+  return helps ? servers.filter((server) => lasting.has(server.serverNo) || helps(server)) : []
+}
+
+const isLasting = (replica: CandidateReplica): boolean => replica.state === 'good' && replica.lasting
 
 /** A server without any row for the chunk; or else one whose copy is corrupt, which the new one then replaces. */
 function findTarget(
@@ -112,8 +150,10 @@ function findTarget(
   random: Random,
 ): PlacementServer | undefined {
   const { replicas, lengthBytes } = candidate
-  // Domains of copies that are expected back count as used.
-  const existing = replicas.filter((replica) => replica.state === 'good' && replica.reachable).map((replica) => replica.serverNo)
+  // Domains of copies that are expected back count as used, unless the server is being drained.
+  const stays = (replica: CandidateReplica): boolean =>
+    replica.state === 'good' && (replica.lasting || (replica.reachable && !replica.serving))
+  const existing = replicas.filter(stays).map((replica) => replica.serverNo)
   const holders = replicas.map((replica) => replica.serverNo)
   const withoutBad = replicas.filter((replica) => replica.state !== 'corrupt').map((replica) => replica.serverNo)
   for (const held of [holders, withoutBad]) {
@@ -121,4 +161,30 @@ function findTarget(
     if (found) return found.server
   }
   return undefined
+}
+
+export interface MoveInput {
+  /** Chunks on `from` in whose copies nothing is wrong. */
+  readonly candidates: readonly RepairCandidate[]
+  readonly from: PlacementServer
+  readonly to: PlacementServer
+  readonly servers: readonly PlacementServer[]
+  readonly flight: TransferFlight
+  readonly limitOf: LimitOf
+}
+
+/** Moves that make a full server emptier: a copy on `to` is made, and the one on `from` is then one too many. */
+export function planMoves(input: MoveInput): readonly Assignment[] {
+  const { from, to, flight } = input
+  const limit = input.limitOf(HealthClass.rebalance)
+  const assignments: Assignment[] = []
+  for (const candidate of input.candidates) {
+    const weight = weightOf(candidate.lengthBytes)
+    if (isFull(flight.outOf(from.serverNo), weight, limit.outOf) || isFull(flight.into(to.serverNo), weight, limit.into)) break
+    const holders = input.servers.filter((server) => candidate.replicas.some((one) => one.serverNo === server.serverNo))
+    if (holders.includes(to) || candidate.lengthBytes > to.largestFreeBytes || !staysSpread(holders, from, to)) continue
+    flight.add(from.serverNo, to.serverNo, weight)
+    assignments.push({ candidate, sourceNo: from.serverNo, targetNo: to.serverNo, weight })
+  }
+  return assignments
 }

@@ -1,62 +1,69 @@
 /**
- * Re-replication: keeps every chunk at its wanted number of live copies, and gives up copies that are too many.
- * It sweeps the chunks of servers that changed, plans, sends commands, and follows each copy to its receipt.
+ * Re-replication: keeps every chunk at its wanted number of live copies, far enough apart, moves copies off servers that
+ * are being drained or too full, and gives up copies that are too many. It sweeps the chunks of servers that changed,
+ * plans, sends commands, and follows each copy to its receipt.
  *
  * Invariant: what is under way here is only a hint of what to wait for. All of it may be forgotten, by a restart for
  * one: the health table still says what is wrong, and a copy that is made counts by its receipt or its server's report.
  */
 import { isReceiptGenuine } from '../../common/auth/receipt.js'
-import { sealCapability } from '../../common/auth/capability.js'
 import { Periodic } from '../../common/flow/periodic.js'
-import { RateMeter } from '../../common/flow/rate-meter.js'
 import { newId, type ChunkId, type TaskId } from '../../common/ids.js'
-import type { TaskResult } from '../../common/protocol/cluster.js'
+import type { RepairSpeed, TaskResult } from '../../common/protocol/cluster.js'
 import { MINUTE_MS, SECOND_MS } from '../../common/units.js'
 import type { ClusterService } from '../cluster/cluster-service.js'
-import type { MasterContext } from '../context.js'
 import { isAway } from '../cluster/liveness.js'
-import { chooseSurplus } from '../placement/placement.js'
 import { placementServer } from '../cluster/placement-snapshot.js'
+import type { ServerLife } from '../cluster/server-life.js'
+import type { MasterContext } from '../context.js'
+import { chooseSurplus, type PlacementServer } from '../placement/placement.js'
 import { HealthClass } from '../store/schema.js'
 import type { Deferral, RepairCandidate } from '../store/operations/health.js'
+import { mostUnequal } from './balance.js'
 import { RepairBrakes } from './brakes.js'
-import { planRepairs, TransferFlight, type Assignment } from './planner.js'
+import { planMoves, planRepairs, type Stuck } from './planner.js'
+import { limitsAt } from './speeds.js'
+import { Transfers, type Active } from './transfers.js'
 
-/** Chunks looked at in one round. The next round follows at once while there is more to do. */
+/** Chunks of a class looked at in one plan. The next one follows at once while there is more to do. */
 const PAGE = 256
 const SWEEP_PAGE = 500
+/** So long a round looks at the chunks of changed servers before the most urgent of what it has found is planned. */
+const SWEEP_STINT_MS = 1 * SECOND_MS
 const RETRY_FIRST_MS = 1 * SECOND_MS
 const RETRY_MAX_MS = 5 * MINUTE_MS
 const ROUND_INTERVAL_MS = 500
-const RATE_WINDOW_MS = 10 * SECOND_MS
-
-interface Active {
-  readonly assignment: Assignment
-  readonly sinceMs: number
-}
+/** Last copies that take longer than this do not hold up the others any more. */
+const URGENT_MS = 15 * SECOND_MS
+const BALANCE_INTERVAL_MS = 5 * SECOND_MS
+const MOVES_PAGE = 64
 
 export interface RepairFigures {
   readonly active: number
   readonly bytesPerSecond: number
   readonly brake: string | null
+  readonly speed: RepairSpeed
+  /** Since nothing was left to do. */
+  readonly copied: { readonly chunks: number; readonly bytes: number }
 }
 
 export class Repairer {
   readonly #context: MasterContext
   readonly #cluster: ClusterService
-  readonly #flight = new TransferFlight()
-  readonly #active = new Map<TaskId, Active>()
-  readonly #activeChunks = new Set<ChunkId>()
+  readonly #life: ServerLife
+  readonly #transfers: Transfers
   readonly #brakes: RepairBrakes
-  readonly #rate: RateMeter
   readonly #rounds: Periodic
   #planning: Promise<void> | undefined
+  #sweeping = false
+  #balancedMs = -Infinity
 
-  constructor(context: MasterContext, cluster: ClusterService) {
+  constructor(context: MasterContext, cluster: ClusterService, life: ServerLife) {
     this.#context = context
     this.#cluster = cluster
+    this.#life = life
+    this.#transfers = new Transfers(context, cluster)
     this.#brakes = new RepairBrakes(context.clock, context.settings)
-    this.#rate = new RateMeter(context.clock, RATE_WINDOW_MS)
     this.#rounds = new Periodic({
       clock: context.clock,
       intervalMs: () => Math.min(ROUND_INTERVAL_MS, context.settings.heartbeatIntervalMs),
@@ -82,14 +89,15 @@ export class Repairer {
   }
 
   figures(): RepairFigures {
-    return { active: this.#active.size, bytesPerSecond: this.#rate.perSecond(), brake: this.#brakes.reason() }
+    const { count: active, bytesPerSecond, copied } = this.#transfers
+    return { active, bytesPerSecond, copied, brake: this.#brakes.reason(), speed: this.#cluster.repairSpeed }
   }
 
   /** Takes in finished copies and plans the next ones, so that the same heartbeat can carry them. */
   async results(results: readonly TaskResult[]): Promise<void> {
     const deferrals: Deferral[] = []
     for (const result of results) {
-      const active = this.#active.get(result.taskId)
+      const active = this.#transfers.get(result.taskId)
       if (result.kind === 'replicated') await this.#copied(result)
       else
         this.#context.log.warn(
@@ -97,11 +105,19 @@ export class Repairer {
           'a copy failed',
         )
       if (!active) continue
-      this.#forget(result.taskId, active)
-      deferrals.push(result.kind === 'replicated' ? done(active) : this.#failed(active, `${result.code}: ${result.message}`))
+      this.#transfers.end(result.taskId, active)
+      if (result.kind === 'failed') this.#transfers.refused(active, result.code)
+      deferrals.push(result.kind === 'replicated' ? again(active) : this.#failed(active, `${result.code}: ${result.message}`))
     }
-    if (deferrals.length > 0) await this.#context.store.deferRepairs({ deferrals })
+    await this.#defer(deferrals)
     await this.#plan()
+  }
+
+  /** A source tells which copies it is at: what it should be at and is not is planned anew. */
+  async running(serverNo: number, taskIds: readonly TaskId[]): Promise<void> {
+    const lost = this.#transfers.heard(serverNo, new Set(taskIds))
+    for (const [taskId, active] of lost) this.#transfers.end(taskId, active)
+    await this.#defer(lost.map(([, active]) => again(active)))
   }
 
   async #copied(result: Extract<TaskResult, { kind: 'replicated' }>): Promise<void> {
@@ -113,14 +129,25 @@ export class Repairer {
     const { serverNo } = target
     const toldSequence = this.#cluster.toldSequence(target)
     await this.#context.store.addReplica({ serverNo, receipt: result.receipt, toldSequence })
-    this.#rate.add(result.receipt.lengthBytes)
+    this.#transfers.done(result.receipt.lengthBytes)
   }
 
   async #round(signal: AbortSignal): Promise<void> {
-    while (!signal.aborted && (await this.#context.store.sweepServers({ limit: SWEEP_PAGE })));
+    await this.#sweep(signal)
     await this.#dropOverdue()
     await this.#plan()
     await this.#trimSurplus()
+    await this.#life.finishDrains()
+    await this.#balance()
+    if (this.#sweeping) this.#rounds.poke()
+  }
+
+  async #sweep(signal: AbortSignal): Promise<void> {
+    const { clock, store } = this.#context
+    const startedMs = clock.monotonic()
+    do {
+      this.#sweeping = await store.sweepServers({ limit: SWEEP_PAGE })
+    } while (this.#sweeping && !signal.aborted && clock.monotonic() - startedMs < SWEEP_STINT_MS)
   }
 
   /** One plan at a time: two would assign the same chunk twice. */
@@ -131,106 +158,108 @@ export class Repairer {
   }
 
   async #planOnce(): Promise<void> {
-    const { store, random } = this.#context
     const classes = this.#brakes.allowed()
-    const candidates: RepairCandidate[] = []
-    for (const healthClass of classes) candidates.push(...(await store.listUnhealthy({ healthClass, limit: PAGE })))
-    const waiting = candidates.filter((candidate) => !this.#activeChunks.has(candidate.chunkId))
-    if (waiting.length === 0) return
-    const servers = this.#cluster.views.all().map(placementServer)
-    const plan = planRepairs(
-      { candidates: waiting, servers, flight: this.#flight, limits: this.#context.settings.repairLimits },
-      random,
-    )
-    for (const assignment of plan.assignments) this.#send(assignment)
+    if (classes.length === 0) return
+    const urgent = classes.includes(HealthClass.lastCopy) ? await this.#planClass(HealthClass.lastCopy) : 0
+    // A chunk with one copy left gets its second before any other chunk gets its third.
+    const mustWait = urgent > 0 || this.#sweeping || this.#transfers.hasUrgent(URGENT_MS)
+    if (mustWait) return
+    let waiting = 0
+    for (const healthClass of classes.filter((one) => one !== HealthClass.lastCopy)) waiting += await this.#planClass(healthClass)
+    if (waiting === 0 && this.#transfers.count === 0) this.#transfers.startAnew()
+  }
+
+  /** @returns how many chunks of the class could be copied and still wait for their turn */
+  async #planClass(healthClass: number): Promise<number> {
+    const { store, random, settings } = this.#context
+    const due = await store.listUnhealthy({ healthClass, limit: PAGE })
+    const candidates = due
+      .filter((candidate) => !this.#transfers.isActive(candidate.chunkId))
+      .sort((one, other) => one.serving - other.serving)
+    if (candidates.length === 0) return 0
+    const { flight, avoided } = this.#transfers
+    const limitOf = limitsAt(this.#cluster.repairSpeed, settings.repairLimits)
+    const plan = planRepairs({ candidates, servers: this.#servers(), flight, limitOf, avoided }, random)
+    for (const assignment of plan.assignments) this.#transfers.start(assignment)
     const nowMs = store.now()
-    const deferrals: Deferral[] = [
-      ...plan.assignments.map(({ candidate }) => ({
-        chunkId: candidate.chunkId,
-        nextMs: nowMs + this.#context.settings.repairTimeoutMs,
-        error: null,
-        failed: false,
-      })),
-      ...plan.stuck.map(({ candidate, why }) => ({
-        chunkId: candidate.chunkId,
-        nextMs: nowMs + this.#retryDelayMs(candidate),
-        error: why,
-        failed: true,
-      })),
-    ]
-    if (deferrals.length > 0) await store.deferRepairs({ deferrals })
+    const sent = plan.assignments.map(({ candidate }): Deferral => ({
+      chunkId: candidate.chunkId,
+      nextMs: nowMs + settings.repairTimeoutMs,
+      error: null,
+      failed: false,
+    }))
+    await this.#defer([...sent, ...plan.stuck.map((stuck) => this.#stuck(stuck, nowMs))])
+    return candidates.length - plan.assignments.length - plan.stuck.length
   }
 
-  #send(assignment: Assignment): void {
-    const { candidate, sourceNo, targetNo } = assignment
-    const target = this.#cluster.views.byNo(targetNo)?.record
-    const key = this.#context.capabilityKeys[0]
-    if (!target || !key) return
-    const taskId = newId<TaskId>(this.#context.random)
-    const capability = sealCapability(key, {
-      kind: 'write',
-      chunkId: candidate.chunkId,
-      uploadId: candidate.uploadId,
-      chunkIndex: candidate.chunkIndex,
-      lengthBytes: candidate.lengthBytes,
-      targets: [[target.serverId, target.incarnation]],
-      metadataEpoch: this.#context.metadataEpoch,
-      expiresMs: this.#context.store.now() + this.#context.settings.capabilityLifeMs,
-    })
-    this.#activeChunks.add(candidate.chunkId)
-    this.#active.set(taskId, { assignment, sinceMs: this.#context.clock.monotonic() })
-    this.#cluster.send(sourceNo, {
-      kind: 'replicate',
-      taskId,
-      chunkId: candidate.chunkId,
-      target: { serverId: target.serverId, url: target.url },
-      capability,
-    })
-  }
-
-  /** Copies whose source or target is gone, or that have taken too long, are planned anew. */
+  /** Copies whose source or target is gone, or that nobody has told of for too long, are planned anew. */
   async #dropOverdue(): Promise<void> {
-    const nowMs = this.#context.clock.monotonic()
     const deferrals: Deferral[] = []
-    for (const [taskId, active] of this.#active) {
-      const { sourceNo, targetNo } = active.assignment
-      const broken = [sourceNo, targetNo].some((serverNo) => this.#cluster.views.byNo(serverNo)?.state === 'dead')
-      if (!broken && nowMs - active.sinceMs < this.#context.settings.repairTimeoutMs) continue
-      this.#forget(taskId, active)
-      deferrals.push(broken ? done(active) : this.#failed(active, 'no result in time'))
+    for (const { taskId, active, broken } of this.#transfers.overdue()) {
+      this.#transfers.end(taskId, active)
+      deferrals.push(broken ? again(active) : this.#failed(active, 'no result in time'))
     }
-    if (deferrals.length > 0) await this.#context.store.deferRepairs({ deferrals })
+    await this.#defer(deferrals)
   }
 
   async #trimSurplus(): Promise<void> {
     const { store } = this.#context
+    if (!this.#cluster.settled) return
     for (const candidate of await store.listUnhealthy({ healthClass: HealthClass.surplus, limit: PAGE })) {
-      const holders = candidate.replicas.filter((replica) => replica.state === 'good' && replica.serving)
-      const views = holders.map((replica) => this.#cluster.views.byNo(replica.serverNo)).filter((view) => view !== undefined)
-      const surplus = chooseSurplus(views.map(placementServer))
+      const surplus = this.#surplusOf(candidate)
       if (surplus) await store.trimReplica({ chunkId: candidate.chunkId, serverNo: surplus.serverNo })
     }
   }
 
-  #forget(taskId: TaskId, active: Active): void {
-    this.#active.delete(taskId)
-    this.#activeChunks.delete(active.assignment.candidate.chunkId)
-    const { sourceNo, targetNo, weight } = active.assignment
-    this.#flight.remove(sourceNo, targetNo, weight)
+  /** Copies on servers that are being drained go first. */
+  #surplusOf(candidate: RepairCandidate): PlacementServer | undefined {
+    const holders = candidate.replicas.filter((replica) => replica.state === 'good' && replica.serving)
+    const leaving = holders.filter((replica) => !replica.lasting)
+    const views = (leaving.length > 0 ? leaving : holders).map((replica) => this.#cluster.views.byNo(replica.serverNo))
+    return chooseSurplus(views.filter((view) => view !== undefined).map(placementServer))
+  }
+
+  /** Moves copies from the fullest to the emptiest server, when nothing else is to be done. */
+  async #balance(): Promise<void> {
+    const { clock, store, random, settings } = this.#context
+    const nowMs = clock.monotonic()
+    if (nowMs - this.#balancedMs < BALANCE_INTERVAL_MS || this.#sweeping) return
+    if (!this.#brakes.allowed().includes(HealthClass.rebalance) || this.#transfers.count > 0) return
+    this.#balancedMs = nowMs
+    const servers = this.#servers()
+    const pair = mostUnequal(servers)
+    if (!pair) return
+    const { serverNo } = pair.from
+    const drawn = await store.listMovable({ serverNo, after: newId<ChunkId>(random), limit: MOVES_PAGE })
+    const candidates = drawn.length > 0 ? drawn : await store.listMovable({ serverNo, after: '', limit: MOVES_PAGE })
+    const limitOf = limitsAt(this.#cluster.repairSpeed, settings.repairLimits)
+    for (const move of planMoves({ ...pair, candidates, servers, flight: this.#transfers.flight, limitOf }))
+      this.#transfers.start(move)
+  }
+
+  #servers(): PlacementServer[] {
+    return this.#cluster.views.all().map(placementServer)
+  }
+
+  async #defer(deferrals: readonly Deferral[]): Promise<void> {
+    if (deferrals.length > 0) await this.#context.store.deferRepairs({ deferrals })
+  }
+
+  #stuck({ candidate, why }: Stuck, nowMs: number): Deferral {
+    return { chunkId: candidate.chunkId, nextMs: nowMs + retryDelayMs(candidate), error: why, failed: true }
   }
 
   #failed(active: Active, error: string): Deferral {
     const { candidate } = active.assignment
-    return { chunkId: candidate.chunkId, nextMs: this.#context.store.now() + this.#retryDelayMs(candidate), error, failed: true }
-  }
-
-  #retryDelayMs(candidate: RepairCandidate): number {
-    return Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(candidate.attempts, 10))
+    return { chunkId: candidate.chunkId, nextMs: this.#context.store.now() + retryDelayMs(candidate), error, failed: true }
   }
 }
 
+const retryDelayMs = (candidate: RepairCandidate): number =>
+  Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(candidate.attempts, 10))
+
 /** The chunk may need further copies: it is looked at again at once. */
-const done = (active: Active): Deferral => ({
+const again = (active: Active): Deferral => ({
   chunkId: active.assignment.candidate.chunkId,
   nextMs: 0,
   error: null,

@@ -8,8 +8,21 @@ export const ChunkState = { allocated: 0, live: 1, condemned: 2, deleting: 3 } a
 export const ReplicaState = { good: 0, corrupt: 1, deleting: 2, orphan: 3, surplus: 4 } as const
 export const UploadState = { open: 0, committed: 1, aborted: 2 } as const
 export const ManifestState = { draft: 0, sealed: 1, garbage: 2 } as const
-/** Why a chunk is in the health table; the repair planner takes them in this order. */
-export const HealthClass = { lastCopy: 0, belowGoal: 1, waiting: 2, unavailable: 3, surplus: 4 } as const
+/**
+ * Why a chunk is in the health table. `leaving`: it has its live copies, some of them on servers that are being drained.
+ * `misplaced`: its copies lie in fewer failure domains than there are. `rebalance` is never stored: such moves are drawn
+ * when nothing else is to be done.
+ */
+export const HealthClass = {
+  lastCopy: 0,
+  belowGoal: 1,
+  waiting: 2,
+  unavailable: 3,
+  surplus: 4,
+  leaving: 5,
+  misplaced: 6,
+  rebalance: 7,
+} as const
 
 export interface MetaTable {
   id: number
@@ -89,6 +102,10 @@ export interface ManifestTable {
   chunk_count: number
   /** Of garbage: when its last reference went; 0 when nobody can be reading it. */
   released_ms: number
+  /** How many of the references are trash entries. When all of them are, its bytes are the trash's. */
+  trash_count: number
+  /** Bytes that all wanted copies of its chunks take on disks, footers and padding included. */
+  stored_bytes: number
 }
 
 export interface ManifestChunkTable {
@@ -141,6 +158,12 @@ export interface ServerTable {
   seen_position: number
   /** While not null, the chunks of this server above it wait to be reassessed after a change of its state. */
   sweep_after: Uint8Array | null
+  /** What the operator wants of it, whatever its state is at the moment. */
+  intent: string
+  /** Of maintenance: when the grace ends. */
+  intent_until_ms: number | null
+  /** Copies that it held when the operator's wish was told: what progress is measured by. */
+  intent_chunks: number
 }
 
 export interface DiskTable {
@@ -153,6 +176,14 @@ export interface DiskTable {
   serving: number
   /** 1 while copies on it are expected back soon: as above, or server suspect or in maintenance. */
   reachable: number
+  /** 1 while copies on it count as live and are to stay: as `serving`, and the server is not being drained. */
+  lasting: number
+}
+
+/** How many failure domains of each level have servers, up to a bound: what a chunk's copies can be spread over. */
+export interface DomainTable {
+  level: string
+  available: number
 }
 
 export interface UploadTable {
@@ -171,6 +202,8 @@ export interface UploadTable {
   state: number
   created_ms: number
   active_ms: number
+  /** Bytes that all wanted copies of the draft's chunks take on disks. */
+  stored_bytes: number
 }
 
 export interface RequestTable {
@@ -185,6 +218,8 @@ export interface HealthTable {
   chunk_id: Uint8Array
   class: number
   serving: number
+  /** Good copies on disks that are expected to be there. */
+  reachable: number
   wanted: number
   attempts: number
   next_ms: number
@@ -234,6 +269,7 @@ export interface Schema {
   replicas: ReplicaTable
   servers: ServerTable
   disks: DiskTable
+  domains: DomainTable
   uploads: UploadTable
   requests: RequestTable
   health: HealthTable

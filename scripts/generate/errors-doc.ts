@@ -1,5 +1,6 @@
 /** docs/errors.md, from the one table of error codes. */
-import { ERROR_CODES, type ErrorAction } from '../../common/errors/error-codes.js'
+import { ERROR_CODES } from '../../common/errors/error-codes.js'
+import type { ErrorAction } from '../../common/errors/error-info.js'
 
 const ACTIONS: Record<ErrorAction, string> = {
   never: 'sending the same again gives the same answer',

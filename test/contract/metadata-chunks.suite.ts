@@ -2,9 +2,12 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import type { ChunkId, DiskId } from '../../common/ids.js'
 import { NO_PRECONDITION } from '../../common/protocol/precondition.js'
+import { storedChunkBytes } from '../../common/protocol/stored-size.js'
 import type { MetadataStore } from '../../master/store/metadata-store.js'
 import { ChunkState, HealthClass } from '../../master/store/schema.js'
 import { chunkId, DEFAULTS, root, StoreFixture, type StoreUnderTest, type TestServer } from './metadata-store-fixture.js'
+
+const NO_SPACE = { files: 0, fileBytes: 0, storedFileBytes: 0, storedTrashBytes: 0, storedDraftBytes: 0 }
 
 export function metadataChunksSuite(name: string, open: () => Promise<StoreUnderTest>): void {
   describe(`MetadataStore, chunks and servers: ${name}`, () => {
@@ -40,7 +43,7 @@ export function metadataChunksSuite(name: string, open: () => Promise<StoreUnder
       for (const { serverNo } of deletions)
         await store.applyChanges({ serverNo, changes: [{ kind: 'removed', sequence: fixture.sequence++, chunkId: id }] })
       expect(await store.getChunk({ chunkId: id })).toBeUndefined()
-      expect(await store.spaceUse({})).toMatchObject({ files: 0, fileBytes: 0, liveBytes: 0, garbageBytes: 0 })
+      expect(await store.spaceUse({})).toEqual(NO_SPACE)
     })
 
     test('aborting an open session condemns its chunks; aborting a committed one touches nothing', async () => {
@@ -158,10 +161,10 @@ export function metadataChunksSuite(name: string, open: () => Promise<StoreUnder
       const read = () => store.listManifestChunks({ manifestId: file.manifestId, from: 1, limit: 10 })
       while (await store.collectManifests({ before: store.now() - 60_000, limit: 10 }));
       expect((await read())[0]).toMatchObject({ id: chunks[1]?.chunkId, serving: [1, 2, 3] })
-      expect(await store.spaceUse({})).toMatchObject({ liveBytes: 7, garbageBytes: 11 })
+      expect(await store.spaceUse({})).toMatchObject({ fileBytes: 7, storedFileBytes: 3 * storedChunkBytes(7) })
       while (await store.collectManifests({ before: store.now(), limit: 10 }));
       await expect(read()).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' })
-      expect(await store.spaceUse({})).toMatchObject({ liveBytes: 7, garbageBytes: 11 })
+      expect(await store.spaceUse({})).toMatchObject({ fileBytes: 7, storedFileBytes: 3 * storedChunkBytes(7) })
     })
   })
 }

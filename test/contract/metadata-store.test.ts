@@ -6,16 +6,19 @@ import { SeededRandom } from '../../common/random/seeded-random.js'
 import { openMemoryStore, openSqliteStore } from '../../master/store/sqlite-store.js'
 import type { StoreUnderTest } from './metadata-store-fixture.js'
 import { metadataChunksSuite } from './metadata-chunks.suite.js'
+import { metadataServersSuite } from './metadata-servers.suite.js'
 import { metadataFilesSuite } from './metadata-store.suite.js'
 
 function metadataStoreSuite(name: string, open: () => Promise<StoreUnderTest>): void {
   metadataFilesSuite(name, open)
   metadataChunksSuite(name, open)
+  metadataServersSuite(name, open)
 }
 
 metadataStoreSuite('SQLite in memory, inline', async () => {
-  const store = await openMemoryStore(new VirtualClock(), new SeededRandom(1))
-  return { store, close: () => store.close() }
+  const clock = new VirtualClock()
+  const store = await openMemoryStore(clock, new SeededRandom(1))
+  return { store, advance: (ms) => clock.jumpWallClock(ms), close: () => store.close() }
 })
 
 metadataStoreSuite('SQLite file, writer thread', async () => {

@@ -54,7 +54,7 @@ test('a copy made while the chunks of its purged source wait out their grace kee
   await cluster.run(cluster.client.delete('/b/second', { purge: true }))
   await collect(file)
   expect(file.holders()).toEqual([])
-  expect(await cluster.store.spaceUse({})).toMatchObject({ liveBytes: 0, garbageBytes: 0, trashBytes: 0 })
+  expect(await cluster.store.spaceUse({})).toMatchObject({ storedFileBytes: 0, storedTrashBytes: 0 })
 })
 
 test('an undeletion around the moment at which the trash is emptied brings the file back whole, or says that it is gone', async () => {

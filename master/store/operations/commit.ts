@@ -11,7 +11,7 @@ import { checkPrecondition, type Precondition } from '../../../common/protocol/p
 import { toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
 import { ManifestState, ReplicaState, UploadState, type FileColumns, type UploadTable } from '../schema.js'
-import { logChange, once, type OperationContext, type RequestKey } from './context.js'
+import { count, logChange, once, type OperationContext, type RequestKey } from './context.js'
 import { findName, nextGeneration, putName, toFileInfo } from './names.js'
 import { spreadRule, tooClose, type SpreadRule } from './failure-domains.js'
 import { tooFewCopies } from './upload-chunks.js'
@@ -34,10 +34,10 @@ const weakestChunk = statement(
       from manifest_chunks mc where mc.manifest_id = ${p.manifest}
     ) as counted where copies < ${p.min} limit 1`,
 )
-const seal = statement((db, p: { manifest: Uint8Array; size: number; chunks: number }) =>
+const seal = statement((db, p: { manifest: Uint8Array; size: number; chunks: number; stored: number }) =>
   db
     .updateTable('manifests')
-    .set({ state: ManifestState.sealed, reference_count: 1, size_bytes: p.size, chunk_count: p.chunks })
+    .set({ state: ManifestState.sealed, reference_count: 1, size_bytes: p.size, chunk_count: p.chunks, stored_bytes: p.stored })
     .where('manifest_id', '=', p.manifest),
 )
 
@@ -81,7 +81,13 @@ function* commit(ctx: OperationContext, args: CommitUploadArgs): Operation<FileI
     created_ms: current?.created_ms ?? ctx.nowMs,
     modified_ms: ctx.nowMs,
   }
-  yield* run(seal, { manifest: upload.manifest_id, size: args.sizeBytes, chunks: args.chunkCount })
+  yield* run(seal, {
+    manifest: upload.manifest_id,
+    size: args.sizeBytes,
+    chunks: args.chunkCount,
+    stored: upload.stored_bytes,
+  })
+  yield* count('storedFileBytes', upload.stored_bytes)
   yield* putName(ctx, row)
   yield* closeUpload(ctx, upload, UploadState.committed)
   yield* logChange(ctx, 'file.committed', row.path, {

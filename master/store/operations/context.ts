@@ -69,13 +69,11 @@ export type CounterName =
   /** Files in the namespace, and their bytes. */
   | 'files'
   | 'fileBytes'
-  /** Bytes of the files in the trash. */
-  | 'trashBytes'
-  /** Chunks in state live, and their bytes before replication. */
+  /** Bytes that all wanted copies take on disks: of files, and of what only the trash holds. */
+  | 'storedFileBytes'
+  | 'storedTrashBytes'
+  /** Chunks in state live. */
   | 'liveChunks'
-  | 'liveChunkBytes'
-  /** Bytes of chunks in state condemned or deleting. */
-  | 'garbageChunkBytes'
   /** The last position of the change log. */
   | 'changeLog'
 
@@ -96,10 +94,9 @@ export function* readCounters(): Operation<Record<CounterName, number>> {
   const out: Record<CounterName, number> = {
     files: 0,
     fileBytes: 0,
-    trashBytes: 0,
+    storedFileBytes: 0,
+    storedTrashBytes: 0,
     liveChunks: 0,
-    liveChunkBytes: 0,
-    garbageChunkBytes: 0,
     changeLog: 0,
   }
   for (const row of yield* all(allCounters, {})) out[row.name as CounterName] = row.value
@@ -119,6 +116,8 @@ export type ChangeKind =
   | 'bucket.changed'
   | 'bucket.deleted'
   | 'metadata.accepted'
+  | 'server.changed'
+  | 'repair.changed'
 
 /** Writes the one row of the change log that a visible mutation owes. */
 export function* logChange(

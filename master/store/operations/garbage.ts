@@ -82,11 +82,7 @@ export function* condemnChunk(ctx: OperationContext, chunk: Uint8Array): Operati
   if (!row || row.state === ChunkState.condemned || row.state === ChunkState.deleting) return
   if (yield* one(anyReference, { chunk })) return
   yield* run(setChunkState, { chunk, state: ChunkState.condemned, now: ctx.nowMs })
-  yield* count('garbageChunkBytes', row.length_bytes)
-  if (row.state === ChunkState.live) {
-    yield* count('liveChunks', -1)
-    yield* count('liveChunkBytes', -row.length_bytes)
-  }
+  if (row.state === ChunkState.live) yield* count('liveChunks', -1)
   yield* reassess(ctx, chunk)
 }
 
@@ -132,9 +128,7 @@ export function* reviveChunk(ctx: OperationContext, chunk: Uint8Array): Operatio
   if (!row || row.state === ChunkState.deleting) return false
   if (row.state !== ChunkState.condemned) return true
   yield* run(setChunkState, { chunk, state: ChunkState.live, now: ctx.nowMs })
-  yield* count('garbageChunkBytes', -row.length_bytes)
   yield* count('liveChunks', 1)
-  yield* count('liveChunkBytes', row.length_bytes)
   yield* reassess(ctx, chunk)
   return true
 }
@@ -144,7 +138,6 @@ export function* forgetChunkWithoutCopies(chunk: Uint8Array): Operation<void> {
   const row = yield* one(findChunk, { chunk })
   if (row?.state !== ChunkState.deleting || (yield* one(anyReplica, { chunk }))) return
   yield* run(dropChunk, { chunk })
-  yield* count('garbageChunkBytes', -row.length_bytes)
 }
 
 export interface PendingDeletion {
@@ -180,7 +173,7 @@ export function* handOutDeletions(
     const chunk = toBytes(chunkId)
     const row = yield* one(findReplica, { server: args.serverNo, chunk })
     if (row?.state !== ReplicaState.deleting && row?.state !== ReplicaState.surplus) continue
-    if (row.state === ReplicaState.surplus && !(yield* hasAllCopies(chunk))) continue
+    if (row.state === ReplicaState.surplus && !(yield* hasAllCopies(chunk, 'lasting'))) continue
     yield* run(setReplicaState, { server: args.serverNo, chunk, state: row.state, now: ctx.nowMs })
     out.push(chunkId)
   }

@@ -3,12 +3,14 @@ import { deleteBucket, getBucket, listBuckets, putBucket } from './buckets.js'
 import { commitUpload } from './commit.js'
 import { pruneRequests, type OperationContext } from './context.js'
 import { collectManifests, condemnAllocations, condemnOrphans, handOutDeletions, listDeletions, markDeleting } from './garbage.js'
-import { chunkHealth, deferRepairs, listUnhealthy, sweepServers, wakeRepairs } from './health.js'
+import { chunkHealth, deferRepairs, listMovable, listUnhealthy, sweepServers, wakeRepairs } from './health.js'
 import { createJob, getJob, listJobs, pruneJobs, stepJobs } from './jobs.js'
 import { listPage } from './listing.js'
 import { findManifestChunk, listManifestChunks } from './manifests.js'
 import { copyFile, deleteFile, pruneRetiredNames, purgeTrash, renameFile, statFile, undeleteFile } from './names.js'
 import { addReplica, applyChanges, applyShardReport, getChunk, shardChunkIds } from './replicas.js'
+import { getRepairSpeed, listFailing, setRepairSpeed } from './repairs.js'
+import { forgetRemoved, intendServer, isDrained, surveyServer } from './server-life.js'
 import { giveBackSurplus, listReplacedCorruptReplicas, trimReplica } from './surplus.js'
 import { listServers, recordBeats, registerServer, setServerStates } from './servers.js'
 import {
@@ -56,6 +58,9 @@ export const writes = {
   expireUploads,
   registerServer,
   setServerStates,
+  intendServer,
+  forgetRemoved,
+  setRepairSpeed,
   recordBeats,
   addReplica,
   applyChanges,
@@ -96,6 +101,11 @@ export const reads = {
   getChunk,
   shardChunkIds,
   listUnhealthy,
+  listMovable,
+  listFailing,
+  getRepairSpeed: plain(getRepairSpeed),
+  surveyServer,
+  isDrained,
   chunkHealth: plain(chunkHealth),
   listDeletions,
   listReplacedCorruptReplicas,

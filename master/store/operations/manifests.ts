@@ -1,25 +1,20 @@
 /** Manifests: who refers to them, and what they hold. */
-import { sql } from 'kysely'
 import { CairnError } from '../../../common/errors/cairn-error.js'
 import type { ChunkId } from '../../../common/ids.js'
 import type { Checksum64 } from '../../../common/checksum/xxh64.js'
 import { toBytes, toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
 import { ManifestState, ReplicaState } from '../schema.js'
-import type { OperationContext } from './context.js'
+import { count, type OperationContext } from './context.js'
 
-const addReferences = statement((db, p: { manifest: Uint8Array; delta: number }) =>
+const setReferences = statement((db, p: { manifest: Uint8Array; references: number; trashed: number }) =>
   db
     .updateTable('manifests')
-    .set({ reference_count: sql<number>`reference_count + ${p.delta}` })
+    .set({ reference_count: p.references, trash_count: p.trashed })
     .where('manifest_id', '=', p.manifest),
 )
 const becomeGarbage = statement((db, p: { manifest: Uint8Array; now: number }) =>
-  db
-    .updateTable('manifests')
-    .set({ state: ManifestState.garbage, released_ms: p.now })
-    .where('manifest_id', '=', p.manifest)
-    .where('reference_count', '<=', 0),
+  db.updateTable('manifests').set({ state: ManifestState.garbage, released_ms: p.now }).where('manifest_id', '=', p.manifest),
 )
 const findManifest = statement((db, p: { manifest: Uint8Array }) =>
   db.selectFrom('manifests').selectAll().where('manifest_id', '=', p.manifest),
@@ -51,29 +46,49 @@ const replicasOf = statement((db, p: { chunk: Uint8Array }) =>
     .where('chunk_id', '=', p.chunk),
 )
 
+/** Changes who holds a manifest, and with it whose space its chunks take. @returns how many references are left */
+function* changeReferences(manifest: Uint8Array, references: number, trashed: number): Operation<number> {
+  const row = yield* one(findManifest, { manifest })
+  if (!row) return 0
+  const after = { references: row.reference_count + references, trashed: row.trash_count + trashed }
+  yield* run(setReferences, { manifest, ...after })
+  const before = holderOf(row.reference_count, row.trash_count)
+  const now = holderOf(after.references, after.trashed)
+  if (before !== now) {
+    if (before) yield* count(before, -row.stored_bytes)
+    if (now) yield* count(now, row.stored_bytes)
+  }
+  return after.references
+}
+
+/** Whose space it is: the files' as long as one holds it, then the trash's. */
+function holderOf(references: number, trashed: number): 'storedFileBytes' | 'storedTrashBytes' | undefined {
+  if (references > trashed) return 'storedFileBytes'
+  return references > 0 ? 'storedTrashBytes' : undefined
+}
+
+/** One more name holds it. */
 export function* shareManifest(manifest: Uint8Array): Operation<void> {
-  yield* run(addReferences, { manifest, delta: 1 })
+  yield* changeReferences(manifest, 1, 0)
+}
+
+/** The reference of a name becomes that of a trash entry. */
+export function* trashManifest(manifest: Uint8Array): Operation<void> {
+  yield* changeReferences(manifest, 0, 1)
+}
+
+/** The reference of a trash entry becomes that of a name again. */
+export function* restoreManifest(manifest: Uint8Array): Operation<void> {
+  yield* changeReferences(manifest, 0, -1)
 }
 
 /**
  * Gives up one reference. The last one makes the manifest garbage, for the collector to take apart after a grace: who is
  * reading the file at this moment still asks for the places of its later chunks.
  */
-export function* releaseManifest(ctx: OperationContext, manifest: Uint8Array): Operation<void> {
-  yield* run(addReferences, { manifest, delta: -1 })
-  yield* run(becomeGarbage, { manifest, now: ctx.nowMs })
-}
-
-const releasedSize = statement((db, _p: object) =>
-  db
-    .selectFrom('manifests')
-    .select((eb) => eb.fn.coalesce(eb.fn.sum<number>('size_bytes'), sql<number>`0`).as('bytes'))
-    .where('state', '=', sql.lit(ManifestState.garbage)),
-)
-
-/** What manifests in their grace hold: on its way out, though its chunks still live. */
-export function* releasedBytes(): Operation<number> {
-  return Number((yield* one(releasedSize, {}))?.bytes ?? 0)
+export function* releaseManifest(ctx: OperationContext, manifest: Uint8Array, from: 'name' | 'trash' = 'name'): Operation<void> {
+  const left = yield* changeReferences(manifest, -1, from === 'trash' ? -1 : 0)
+  if (left <= 0) yield* run(becomeGarbage, { manifest, now: ctx.nowMs })
 }
 
 export interface ManifestChunk {

@@ -11,7 +11,7 @@ import { all, one, run, statement, type Operation } from '../engine/statement.js
 import type { FileColumns, TrashTable } from '../schema.js'
 import { ensureBucket, getBucket } from './buckets.js'
 import { count, logChange, once, type OperationContext, type RequestKey } from './context.js'
-import { releaseManifest, shareManifest } from './manifests.js'
+import { releaseManifest, restoreManifest, shareManifest, trashManifest } from './manifests.js'
 
 const find = statement((db, p: { path: string }) => db.selectFrom('names').selectAll().where('path', '=', p.path))
 const upsert = statement(
@@ -149,7 +149,7 @@ export function* removeRow(ctx: OperationContext, row: FileColumns, purge: boole
   const trashMs = purge ? 0 : (bucket?.trashDays ?? 0) * DAY_MS
   if (trashMs > 0) {
     yield* run(insertTrash, { ...row, trash_id: ctx.newId(), deleted_ms: ctx.nowMs, purge_ms: ctx.nowMs + trashMs })
-    yield* count('trashBytes', row.size_bytes)
+    yield* trashManifest(row.manifest_id)
   } else {
     yield* releaseManifest(ctx, row.manifest_id)
   }
@@ -225,7 +225,7 @@ function* undeleteOne(ctx: OperationContext, path: string): Operation<FileInfo> 
   if (!entry) throw new CairnError('TRASH_ENTRY_NOT_FOUND', `The trash holds no file ${path}.`)
   const row: FileColumns = { ...columnsOf(entry), generation: entry.generation + 1, modified_ms: ctx.nowMs }
   yield* run(removeTrash, { id: entry.trash_id })
-  yield* count('trashBytes', -entry.size_bytes)
+  yield* restoreManifest(entry.manifest_id)
   yield* putName(ctx, row)
   yield* logChange(ctx, 'file.undeleted', path, { generation: row.generation })
   return toFileInfo(row)
@@ -236,8 +236,7 @@ export function* purgeTrash(ctx: OperationContext, args: { limit: number }): Ope
   const due = yield* all(dueTrash, { now: ctx.nowMs, limit: args.limit })
   for (const entry of due) {
     yield* run(removeTrash, { id: entry.trash_id })
-    yield* count('trashBytes', -entry.size_bytes)
-    yield* releaseManifest(ctx, entry.manifest_id)
+    yield* releaseManifest(ctx, entry.manifest_id, 'trash')
   }
   return due.length
 }

@@ -4,9 +4,11 @@ import type { ServerId } from '../../../common/ids.js'
 import type { DiskReport, MetadataPosition, ServerState } from '../../../common/protocol/cluster.js'
 import { toBytes, toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
-import type { DiskTable, ServerTable } from '../schema.js'
+import type { ServerTable } from '../schema.js'
 import type { OperationContext } from './context.js'
-import { startSweep, wakeRepairs } from './health.js'
+import { applyState, syncDisks } from './disks.js'
+import { refreshDomains } from './domains.js'
+import { startSweep, sweepNow, wakeRepairs } from './health.js'
 
 const findById = statement((db, p: { id: Uint8Array }) => db.selectFrom('servers').selectAll().where('server_id', '=', p.id))
 const stateOf = statement((db, p: { server: number }) =>
@@ -37,6 +39,9 @@ const insertServer = statement((db, p: ServerTable) =>
     seen_epoch: p.seen_epoch,
     seen_position: p.seen_position,
     sweep_after: p.sweep_after,
+    intent: p.intent,
+    intent_until_ms: p.intent_until_ms,
+    intent_chunks: p.intent_chunks,
   }),
 )
 const updateServer = statement(
@@ -44,7 +49,17 @@ const updateServer = statement(
     db,
     p: Pick<
       ServerTable,
-      'server_no' | 'instance_id' | 'incarnation' | 'url' | 'zone' | 'rack' | 'host' | 'state' | 'registered_ms' | 'heartbeat_ms'
+      | 'server_no'
+      | 'instance_id'
+      | 'incarnation'
+      | 'url'
+      | 'zone'
+      | 'rack'
+      | 'host'
+      | 'state'
+      | 'registered_ms'
+      | 'heartbeat_ms'
+      | 'intent'
     >,
   ) =>
     db
@@ -59,6 +74,7 @@ const updateServer = statement(
         state: p.state,
         registered_ms: p.registered_ms,
         heartbeat_ms: p.heartbeat_ms,
+        intent: p.intent,
       })
       .where('server_no', '=', p.server_no),
 )
@@ -79,28 +95,8 @@ const recordBeat = statement(
       })
       .where('server_no', '=', p.server),
 )
-const disksOf = statement((db, p: { server: number }) => db.selectFrom('disks').selectAll().where('server_no', '=', p.server))
-const findDisk = statement((db, p: { id: Uint8Array }) => db.selectFrom('disks').selectAll().where('disk_id', '=', p.id))
-const highestDisk = statement((db, _p: object) =>
-  db.selectFrom('disks').select((eb) => eb.fn.max<number | null>('disk_no').as('highest')),
-)
-const insertDisk = statement((db, p: DiskTable) =>
-  db.insertInto('disks').values({
-    disk_no: p.disk_no,
-    disk_id: p.disk_id,
-    server_no: p.server_no,
-    path: p.path,
-    state: p.state,
-    serving: p.serving,
-    reachable: p.reachable,
-  }),
-)
-const updateDisk = statement((db, p: { disk: number; path: string; state: string; serving: number; reachable: number }) =>
-  db
-    .updateTable('disks')
-    .set({ path: p.path, state: p.state, serving: p.serving, reachable: p.reachable })
-    .where('disk_no', '=', p.disk),
-)
+/** What the operator wants of a server. `removed` is for ever: the id is not taken up again. */
+export type ServerIntent = 'none' | 'drain' | 'maintenance' | 'removed'
 
 export interface ServerRecord {
   readonly serverNo: number
@@ -118,9 +114,13 @@ export interface ServerRecord {
   readonly freeBytes: number
   readonly chunkCount: number
   readonly seen: MetadataPosition
+  readonly intent: ServerIntent
+  /** Of maintenance: until when its silence is none. */
+  readonly intentUntilMs: number | null
+  readonly intentChunks: number
 }
 
-const toRecord = (row: ServerTable): ServerRecord => ({
+export const toRecord = (row: ServerTable): ServerRecord => ({
   serverNo: row.server_no,
   serverId: toHex(row.server_id),
   instanceId: row.instance_id,
@@ -136,6 +136,9 @@ const toRecord = (row: ServerTable): ServerRecord => ({
   freeBytes: row.free_bytes,
   chunkCount: row.chunk_count,
   seen: { epoch: row.seen_epoch, position: row.seen_position },
+  intent: row.intent as ServerIntent,
+  intentUntilMs: row.intent_until_ms,
+  intentChunks: row.intent_chunks,
 })
 
 /** All servers. A cluster has at most some thousand, which the master keeps in memory anyway. */
@@ -162,7 +165,8 @@ export function* registerServer(ctx: OperationContext, args: RegisterServerArgs)
   const known = args.serverId === null ? undefined : yield* one(findById, { id: toBytes(args.serverId) })
   const row = known ? yield* comeBack(ctx, known, args) : yield* join(ctx, args)
   yield* syncDisks(row, args.disks)
-  yield* startSweep(row.server_no)
+  yield* refreshDomains()
+  yield* sweepNow(ctx, row.server_no)
   yield* wakeRepairs()
   return toRecord(row)
 }
@@ -189,13 +193,21 @@ function* join(ctx: OperationContext, args: RegisterServerArgs): Operation<Serve
     seen_epoch: args.seen.epoch,
     seen_position: args.seen.position,
     sweep_after: null,
+    intent: 'none',
+    intent_until_ms: null,
+    intent_chunks: 0,
   }
   yield* run(insertServer, row)
   return row
 }
 
 function* comeBack(ctx: OperationContext, before: ServerTable, args: RegisterServerArgs): Operation<ServerTable> {
-  const stays = before.state === 'draining' || before.state === 'decommissioned'
+  if (before.intent === 'removed') {
+    throw new CairnError(
+      'SERVER_REMOVED',
+      `Server ${args.serverId} was removed from this cluster. Empty its directories to let it join as a new server.`,
+    )
+  }
   // The same process that registers again, after a lost answer or a restart of the master, is the same incarnation; not
   // so once it was declared dead: what was promised to it before, or ordered from it, is void.
   const sameLife = before.instance_id === args.instanceId && before.state !== 'dead'
@@ -207,71 +219,28 @@ function* comeBack(ctx: OperationContext, before: ServerTable, args: RegisterSer
     zone: args.zone,
     rack: args.rack,
     host: args.host,
-    state: stays ? before.state : 'serving',
+    state: before.state === 'decommissioned' ? before.state : before.intent === 'drain' ? 'draining' : 'serving',
+    // The announced restart is over.
+    intent: before.intent === 'maintenance' && !sameLife ? 'none' : before.intent,
     registered_ms: ctx.nowMs,
     heartbeat_ms: ctx.nowMs,
   }
+  if (sameLife && before.intent === 'maintenance') row.state = 'maintenance'
   yield* run(updateServer, row)
   return row
 }
 
-const countsAsServing = (state: string): boolean => state === 'serving' || state === 'draining'
-const countsAsReachable = (state: string): boolean => countsAsServing(state) || state === 'suspect' || state === 'maintenance'
-
-function flags(serverState: string, diskState: string): { serving: number; reachable: number } {
-  const usable = diskState === 'ok' || diskState === 'full'
-  return { serving: usable && countsAsServing(serverState) ? 1 : 0, reachable: usable && countsAsReachable(serverState) ? 1 : 0 }
-}
-
-/** Makes a server's disk rows agree with what it says. A disk that it no longer names does not count any more. */
-function* syncDisks(server: Pick<ServerTable, 'server_no' | 'state'>, reports: readonly DiskReport[]): Operation<boolean> {
-  let changed = false
-  const named = new Set(reports.map((report) => report.diskId as string))
-  for (const report of reports) {
-    const row = yield* one(findDisk, { id: toBytes(report.diskId) })
-    if (row && row.server_no !== server.server_no) {
-      throw new CairnError(
-        'SERVER_ID_CONFLICT',
-        `Disk ${report.diskId} (${report.path}) belongs to another server: the directory was copied. Remove disk.json from the copy.`,
-      )
-    }
-    const { serving, reachable } = flags(server.state, report.state)
-    if (!row) {
-      const next = ((yield* one(highestDisk, {}))?.highest ?? 0) + 1
-      yield* run(insertDisk, {
-        disk_no: next,
-        disk_id: toBytes(report.diskId),
-        server_no: server.server_no,
-        path: report.path,
-        state: report.state,
-        serving,
-        reachable,
-      })
-    } else if (row.serving !== serving || row.reachable !== reachable || row.state !== report.state || row.path !== report.path) {
-      yield* run(updateDisk, { disk: row.disk_no, path: report.path, state: report.state, serving, reachable })
-      changed ||= row.serving !== serving || row.reachable !== reachable
-    }
-  }
-  for (const row of yield* all(disksOf, { server: server.server_no })) {
-    if (named.has(toHex(row.disk_id)) || row.state === 'absent') continue
-    yield* run(updateDisk, { disk: row.disk_no, path: row.path, state: 'absent', serving: 0, reachable: 0 })
-    changed = true
-  }
-  return changed
-}
-
-/** Records decisions about servers' states, and marks their chunks for reassessment. */
+/** Records decisions about servers' states, and reassesses their chunks. */
 export function* setServerStates(
-  _ctx: OperationContext,
+  ctx: OperationContext,
   args: { changes: readonly { serverNo: number; state: ServerState }[] },
 ): Operation<void> {
   for (const { serverNo, state } of args.changes) {
     yield* run(setState, { server: serverNo, state })
-    for (const disk of yield* all(disksOf, { server: serverNo })) {
-      yield* run(updateDisk, { disk: disk.disk_no, path: disk.path, state: disk.state, ...flags(state, disk.state) })
-    }
-    yield* startSweep(serverNo)
+    yield* applyState(serverNo, state)
   }
+  yield* refreshDomains()
+  for (const { serverNo } of args.changes) yield* sweepNow(ctx, serverNo)
   if (args.changes.some((change) => change.state === 'serving')) yield* wakeRepairs()
 }
 

@@ -29,16 +29,23 @@ const servingCopies = statement((db, p: { chunk: Uint8Array }) =>
   db
     .selectFrom('replicas')
     .innerJoin('disks', 'disks.disk_no', 'replicas.disk_no')
-    .select((eb) => eb.fn.coalesce(eb.fn.sum<number>('disks.serving'), sql<number>`0`).as('serving'))
+    .select((eb) => [
+      eb.fn.coalesce(eb.fn.sum<number>('disks.serving'), sql<number>`0`).as('serving'),
+      eb.fn.coalesce(eb.fn.sum<number>('disks.lasting'), sql<number>`0`).as('lasting'),
+    ])
     .where('replicas.chunk_id', '=', p.chunk)
     .where('replicas.state', '=', ReplicaState.good),
 )
+const diskOf = statement((db, p: { disk: number }) => db.selectFrom('disks').select('lasting').where('disk_no', '=', p.disk))
 
-/** Whether a live chunk has at least its wanted live copies, without `less` of them. */
-export function* hasAllCopies(chunk: Uint8Array, less = 0): Operation<boolean> {
+/**
+ * Whether a live chunk has at least its wanted copies, without `less` of them: those that are live now, or of them those
+ * that are to stay, since a copy on a server that is being drained does not make up for another.
+ */
+export function* hasAllCopies(chunk: Uint8Array, which: 'serving' | 'lasting', less = 0): Operation<boolean> {
   const row = yield* one(chunkFacts, { chunk })
   if (row?.state !== ChunkState.live) return false
-  return ((yield* one(servingCopies, { chunk }))?.serving ?? 0) - less >= row.wanted
+  return ((yield* one(servingCopies, { chunk }))?.[which] ?? 0) - less >= row.wanted
 }
 
 /**
@@ -50,7 +57,8 @@ export function* trimReplica(ctx: OperationContext, args: { chunkId: string; ser
   const replica = yield* one(findReplica, { server: args.serverNo, chunk })
   const isGood = replica?.state === ReplicaState.good
   if (!isGood && replica?.state !== ReplicaState.corrupt) return false
-  if (!(yield* hasAllCopies(chunk, isGood ? 1 : 0))) return false
+  const own = isGood ? ((yield* one(diskOf, { disk: replica.disk_no }))?.lasting ?? 0) : 0
+  if (!(yield* isGood ? hasAllCopies(chunk, 'lasting', own) : hasAllCopies(chunk, 'serving'))) return false
   const state = isGood ? ReplicaState.surplus : ReplicaState.deleting
   yield* run(setReplicaState, { server: args.serverNo, chunk, state, now: ctx.nowMs })
   yield* reassess(ctx, chunk)
@@ -65,7 +73,7 @@ const missedReplicas = statement((db, p: { before: number; limit: number }) =>
     .where('replicas.state', '<>', sql.lit(ReplicaState.good))
     .where('replicas.state', '=', ReplicaState.surplus)
     .where('replicas.changed_ms', '<=', p.before)
-    .where('health.class', '<>', HealthClass.surplus)
+    .where('health.class', 'in', [HealthClass.lastCopy, HealthClass.belowGoal, HealthClass.waiting, HealthClass.unavailable])
     .limit(p.limit),
 )
 
@@ -89,7 +97,12 @@ const corruptReplicas = statement((db, p: { limit: number }) =>
     .select(['replicas.server_no', 'replicas.chunk_id'])
     .where('replicas.state', '<>', sql.lit(ReplicaState.good))
     .where('replicas.state', '=', ReplicaState.corrupt)
-    .where((eb) => eb.or([eb('health.class', 'is', null), eb('health.class', '=', HealthClass.surplus)]))
+    .where((eb) =>
+      eb.or([
+        eb('health.class', 'is', null),
+        eb('health.class', 'in', [HealthClass.surplus, HealthClass.leaving, HealthClass.misplaced]),
+      ]),
+    )
     .limit(p.limit),
 )
 

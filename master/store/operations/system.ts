@@ -4,8 +4,8 @@ import type { MetadataPosition } from '../../../common/protocol/cluster.js'
 import { toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
 import { logChange, readCounters, type OperationContext } from './context.js'
-import { releasedBytes } from './manifests.js'
-import { openUploadBytes } from './uploads.js'
+import { refreshDomains } from './domains.js'
+import { storedDraftBytes } from './uploads.js'
 
 const readMeta = statement((db, _p: object) => db.selectFrom('meta').selectAll().where('id', '=', 1))
 const insertMeta = statement((db, p: { cluster: Uint8Array; now: number }) =>
@@ -34,6 +34,7 @@ export interface ClusterIdentity {
 /** The cluster's identity; made on the first call. */
 export function* ensureCluster(ctx: OperationContext): Operation<ClusterIdentity> {
   if (!(yield* one(readMeta, {}))) yield* run(insertMeta, { cluster: ctx.newId(), now: ctx.nowMs })
+  yield* refreshDomains()
   const row = yield* one(readMeta, {})
   if (!row) throw new Error('the meta row was just written')
   return { clusterId: toHex(row.cluster_id), metadata: { epoch: row.metadata_epoch, position: row.position } }
@@ -108,29 +109,16 @@ export function* putToken(
   yield* run(insertToken, { hash: args.hash, name: args.name, scopes: JSON.stringify(args.scopes), now: ctx.nowMs })
 }
 
+/** What the metadata says of space. Stored bytes are those of all wanted copies on disks, footers and padding included. */
 export interface SpaceUse {
   readonly files: number
   readonly fileBytes: number
-  readonly liveBytes: number
-  readonly openUploadBytes: number
-  readonly trashBytes: number
-  readonly garbageBytes: number
+  readonly storedFileBytes: number
+  readonly storedTrashBytes: number
+  readonly storedDraftBytes: number
 }
 
 export function* spaceUse(): Operation<SpaceUse> {
-  const counters = yield* readCounters()
-  const open = yield* openUploadBytes()
-  // An aborted draft has no size any more; its chunks are condemned at once and counted there.
-  const released = yield* releasedBytes()
-  // Copies share chunks, so the bytes of the trash may be live ones too: what files hold comes first.
-  const live = counters.liveChunkBytes - open - released
-  const trash = Math.max(0, Math.min(counters.trashBytes, live))
-  return {
-    files: counters.files,
-    fileBytes: counters.fileBytes,
-    liveBytes: Math.max(0, live - trash),
-    openUploadBytes: open,
-    trashBytes: trash,
-    garbageBytes: counters.garbageChunkBytes + released,
-  }
+  const { files, fileBytes, storedFileBytes, storedTrashBytes } = yield* readCounters()
+  return { files, fileBytes, storedFileBytes, storedTrashBytes, storedDraftBytes: yield* storedDraftBytes() }
 }

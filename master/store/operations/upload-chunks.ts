@@ -1,6 +1,7 @@
 /** The chunks of an open upload: allocated before they are written, reported once they are, visible only by the commit. */
 import { sql } from 'kysely'
 import { CairnError } from '../../../common/errors/cairn-error.js'
+import { storedChunkBytes } from '../../../common/protocol/stored-size.js'
 import type { CompletedChunk } from '../../../common/protocol/uploads.js'
 import { toBytes, toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
@@ -41,10 +42,10 @@ const upsertEntry = statement(
     on conflict (manifest_id, chunk_index) do update set chunk_id = excluded.chunk_id, offset_bytes = excluded.offset_bytes,
       length_bytes = excluded.length_bytes, root = excluded.root`,
 )
-const addUploaded = statement((db, p: { id: Uint8Array; delta: number }) =>
+const addUploaded = statement((db, p: { id: Uint8Array; delta: number; stored: number }) =>
   db
     .updateTable('uploads')
-    .set({ uploaded_bytes: sql<number>`uploaded_bytes + ${p.delta}` })
+    .set({ uploaded_bytes: sql<number>`uploaded_bytes + ${p.delta}`, stored_bytes: sql<number>`stored_bytes + ${p.stored}` })
     .where('upload_id', '=', p.id),
 )
 const liveCopies = statement((db, p: { chunk: Uint8Array }) =>
@@ -151,14 +152,25 @@ export interface ReportChunksArgs {
  */
 export function* reportChunks(ctx: OperationContext, args: ReportChunksArgs): Operation<{ accepted: number }> {
   const upload = yield* useUpload(ctx, args.uploadId, args.writerEpoch)
-  let added = 0
-  for (const chunk of args.chunks) added += yield* report(ctx, upload, chunk)
-  if (added !== 0) yield* run(addUploaded, { id: upload.upload_id, delta: added })
+  let delta = 0
+  let stored = 0
+  for (const chunk of args.chunks) {
+    const growth = yield* report(ctx, upload, chunk)
+    delta += growth.lengthBytes
+    stored += growth.storedBytes * upload.replicas
+  }
+  if (delta !== 0) yield* run(addUploaded, { id: upload.upload_id, delta, stored })
   return { accepted: args.chunks.length }
 }
 
-/** @returns by how many bytes the draft has grown */
-function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedChunk): Operation<number> {
+interface Growth {
+  readonly lengthBytes: number
+  /** Of one copy. */
+  readonly storedBytes: number
+}
+
+/** @returns by how much the draft has grown */
+function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedChunk): Operation<Growth> {
   const row = yield* ownChunk(upload, reported.chunkId, reported.index, reported.lengthBytes)
   for (const { receipt } of reported.receipts) {
     if (receipt.chunkId !== reported.chunkId || receipt.lengthBytes !== reported.lengthBytes || receipt.root !== reported.root) {
@@ -183,7 +195,6 @@ function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedC
     yield* run(dropCopies, { chunk: row.chunk_id })
     yield* run(makeLive, { chunk: row.chunk_id, root, now: ctx.nowMs })
     yield* count('liveChunks', 1)
-    yield* count('liveChunkBytes', row.length_bytes)
   }
   for (const { serverNo, receipt } of standing) yield* recordCopy(ctx, serverNo, receipt, receipt.storeSeq)
   yield* reassess(ctx, row.chunk_id)
@@ -192,7 +203,7 @@ function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedC
   return yield* enter(ctx, upload, reported, root)
 }
 
-function* enter(ctx: OperationContext, upload: UploadTable, reported: ReportedChunk, root: Uint8Array): Operation<number> {
+function* enter(ctx: OperationContext, upload: UploadTable, reported: ReportedChunk, root: Uint8Array): Operation<Growth> {
   const before = yield* one(findEntry, { manifest: upload.manifest_id, index: reported.index })
   yield* run(upsertEntry, {
     manifest_id: upload.manifest_id,
@@ -203,7 +214,10 @@ function* enter(ctx: OperationContext, upload: UploadTable, reported: ReportedCh
     root,
   })
   if (before && toHex(before.chunk_id) !== reported.chunkId) yield* condemnChunk(ctx, before.chunk_id)
-  return reported.lengthBytes - (before?.length_bytes ?? 0)
+  return {
+    lengthBytes: reported.lengthBytes - (before?.length_bytes ?? 0),
+    storedBytes: storedChunkBytes(reported.lengthBytes) - (before ? storedChunkBytes(before.length_bytes) : 0),
+  }
 }
 
 export const tooFewCopies = (index: number, copies: number, min: number): CairnError =>

@@ -52,6 +52,7 @@ const insert = statement((db, p: UploadTable) =>
     state: UploadState.open,
     created_ms: p.created_ms,
     active_ms: p.active_ms,
+    stored_bytes: 0,
   }),
 )
 const insertManifest = statement((db, p: { manifest: Uint8Array }) =>
@@ -62,6 +63,8 @@ const insertManifest = statement((db, p: { manifest: Uint8Array }) =>
     size_bytes: 0,
     chunk_count: 0,
     released_ms: 0,
+    trash_count: 0,
+    stored_bytes: 0,
   }),
 )
 const adopt = statement((db, p: { id: Uint8Array; owner: string; precondition: string; now: number }) =>
@@ -179,6 +182,7 @@ function* open(ctx: OperationContext, args: OpenUploadArgs): Operation<OpenedUpl
     state: UploadState.open,
     created_ms: ctx.nowMs,
     active_ms: ctx.nowMs,
+    stored_bytes: 0,
   }
   yield* run(insertManifest, { manifest: row.manifest_id })
   yield* run(insert, row)
@@ -326,10 +330,11 @@ export function* expireUploads(ctx: OperationContext, args: { limit: number }): 
 const openBytes = statement((db, _p: object) =>
   db
     .selectFrom('uploads')
-    .select((eb) => eb.fn.coalesce(eb.fn.sum<number>('uploaded_bytes'), sql<number>`0`).as('bytes'))
+    .select((eb) => eb.fn.coalesce(eb.fn.sum<number>('stored_bytes'), sql<number>`0`).as('bytes'))
     .where('state', '=', sql.lit(UploadState.open)),
 )
 
-export function* openUploadBytes(): Operation<number> {
-  return (yield* one(openBytes, {}))?.bytes ?? 0
+/** What the wanted copies of all drafts' chunks take on disks. */
+export function* storedDraftBytes(): Operation<number> {
+  return Number((yield* one(openBytes, {}))?.bytes ?? 0)
 }

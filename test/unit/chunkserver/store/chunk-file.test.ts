@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals'
 import fc from 'fast-check'
+import { storedChunkBytes } from '../../../../common/protocol/stored-size.js'
 import {
   chunkFileBytes,
   decodeFooter,
@@ -132,4 +133,9 @@ describe('the footer of a chunk file', () => {
       }),
     )
   })
+})
+
+test('masters count a chunk with what its file weighs', () => {
+  for (const lengthBytes of [1, 4096, 4097, LEAF_BYTES, LEAF_BYTES + 1, 64 * LEAF_BYTES, 498 * LEAF_BYTES, 1024 * LEAF_BYTES])
+    expect(storedChunkBytes(lengthBytes)).toBe(chunkFileBytes(lengthBytes))
 })

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { newId, type DiskId, type ServerId } from '../../../../common/ids.js'
 import { serverState, type DiskReport, type ServerState } from '../../../../common/protocol/cluster.js'
 import { SeededRandom } from '../../../../common/random/seeded-random.js'
-import { isLoss, stateAfterSilence } from '../../../../master/cluster/liveness.js'
+import { isLoss, stateAfterSilence, stateWhenHeard } from '../../../../master/cluster/liveness.js'
 import {
   chunkCountOf,
   freeBytesOf,
@@ -16,7 +16,7 @@ import type { ServerRecord } from '../../../../master/store/operations/servers.j
 
 const limits = { suspectAfterMs: 5000, deadAfterMs: 60_000 }
 const after = (state: ServerState, silentMs: number): ServerState =>
-  stateAfterSilence({ serverNo: 1, state, lastBeatMs: 1000 }, 1000 + silentMs, limits)
+  stateAfterSilence({ state, lastBeatMs: 1000, intent: 'none', intentUntilMs: null }, 1000 + silentMs, 0, limits)
 
 describe('silence', () => {
   test.each(['starting', 'serving', 'draining'] as const)('makes a %s server suspect, then dead', (state) => {
@@ -33,12 +33,35 @@ describe('silence', () => {
     expect(after('suspect', 60_000)).toBe('dead')
   })
 
-  test.each(['dead', 'maintenance', 'decommissioned'] as const)('changes nothing for a %s server', (state) => {
+  test.each(['dead', 'decommissioned'] as const)('changes nothing for a %s server', (state) => {
     for (const silentMs of [0, 5000, 1e12]) expect(after(state, silentMs)).toBe(state)
   })
 
+  test('announced maintenance is no silence until its grace is over, and what it was counts at once then', () => {
+    const announced = {
+      state: 'maintenance' as const,
+      lastBeatMs: 1000,
+      intent: 'maintenance' as const,
+      intentUntilMs: 5_000_000,
+    }
+    const at = (silentMs: number, storeNowMs: number): ServerState =>
+      stateAfterSilence(announced, 1000 + silentMs, storeNowMs, limits)
+    expect(at(0, 4_999_999)).toBe('maintenance')
+    expect(at(1e9, 4_999_999)).toBe('maintenance')
+    expect(at(0, 5_000_000)).toBe('serving')
+    expect(at(6_000, 5_000_000)).toBe('suspect')
+    expect(at(1e9, 5_000_000)).toBe('dead')
+  })
+
+  test('a server that is being drained is still being drained when it is heard of again', () => {
+    expect(stateWhenHeard({ intent: 'drain', intentUntilMs: null }, 0)).toBe('draining')
+    expect(stateWhenHeard({ intent: 'maintenance', intentUntilMs: 10 }, 9)).toBe('maintenance')
+    expect(stateWhenHeard({ intent: 'maintenance', intentUntilMs: 10 }, 10)).toBe('serving')
+    expect(stateWhenHeard({ intent: 'none', intentUntilMs: null }, 0)).toBe('serving')
+  })
+
   test('property: longer silence never makes a server more alive, and going on from where it led changes nothing', () => {
-    const rank = (state: ServerState): number => ['suspect', 'dead'].indexOf(state) + 1
+    const rank = (state: ServerState): number => ['serving', 'suspect', 'dead'].indexOf(state)
     fc.assert(
       fc.property(fc.constantFrom(...serverState.options), fc.nat(100_000), fc.nat(100_000), (state, one, more) => {
         const first = after(state, one)

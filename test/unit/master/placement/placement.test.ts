@@ -16,6 +16,7 @@ const server = (changes: Partial<PlacementServer> = {}): PlacementServer => ({
   host: `h${lastNo}`,
   largestFreeBytes: 100 * GiB,
   freeBytes: 100 * GiB,
+  usedBytes: GiB,
   load: 0,
   ...changes,
 })

@@ -1,10 +1,9 @@
 import { describe, expect, test } from '@jest/globals'
 import { VirtualClock } from '../../../../common/clock/virtual-clock.js'
 import { MINUTE_MS } from '../../../../common/units.js'
-import { RepairBrakes } from '../../../../master/repair/brakes.js'
+import { BY_URGENCY as ALL, RepairBrakes } from '../../../../master/repair/brakes.js'
 import { HealthClass } from '../../../../master/store/schema.js'
 
-const ALL = [HealthClass.lastCopy, HealthClass.belowGoal]
 const HELD = [HealthClass.lastCopy]
 
 async function started(): Promise<{ clock: VirtualClock; brakes: RepairBrakes }> {

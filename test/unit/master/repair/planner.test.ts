@@ -5,6 +5,7 @@ import { SeededRandom } from '../../../../common/random/seeded-random.js'
 import { GiB, MiB } from '../../../../common/units.js'
 import type { PlacementServer } from '../../../../master/placement/placement.js'
 import { planRepairs, TransferFlight, weightOf, type PlanInput } from '../../../../master/repair/planner.js'
+import { limitsAt } from '../../../../master/repair/speeds.js'
 import { DEFAULT_MASTER_SETTINGS } from '../../../../master/settings.js'
 import type { CandidateReplica, RepairCandidate } from '../../../../master/store/operations/health.js'
 import { HealthClass } from '../../../../master/store/schema.js'
@@ -21,14 +22,15 @@ const server = (serverNo: number, changes: Partial<PlacementServer> = {}): Place
   host: `h${serverNo}`,
   largestFreeBytes: 10 * GiB,
   freeBytes: 10 * GiB,
+  usedBytes: 0,
   load: 0,
   ...changes,
 })
 const servers = (count: number): PlacementServer[] => Array.from({ length: count }, (_, index) => server(index + 1))
-const good = (serverNo: number): CandidateReplica => ({ serverNo, state: 'good', serving: true, reachable: true })
+const good = (serverNo: number): CandidateReplica => ({ serverNo, state: 'good', serving: true, reachable: true, lasting: true })
 const corrupt = (serverNo: number): CandidateReplica => ({ ...good(serverNo), state: 'corrupt' })
 /** A good copy on a server that is only suspect, or dead. */
-const suspect = (serverNo: number): CandidateReplica => ({ ...good(serverNo), serving: false })
+const suspect = (serverNo: number): CandidateReplica => ({ ...good(serverNo), serving: false, lasting: false })
 const dead = (serverNo: number): CandidateReplica => ({ ...suspect(serverNo), reachable: false })
 
 function candidate(replicas: readonly CandidateReplica[], changes: Partial<RepairCandidate> = {}): RepairCandidate {
@@ -49,7 +51,10 @@ function candidate(replicas: readonly CandidateReplica[], changes: Partial<Repai
 }
 
 const plan = (candidates: readonly RepairCandidate[], changes: Partial<PlanInput> = {}, seed = 1) =>
-  planRepairs({ candidates, servers: servers(5), flight: new TransferFlight(), limits, ...changes }, new SeededRandom(seed))
+  planRepairs(
+    { candidates, servers: servers(5), flight: new TransferFlight(), limitOf: limitsAt('balanced', limits), ...changes },
+    new SeededRandom(seed),
+  )
 
 describe('planRepairs', () => {
   test('a copy goes from a good one to a server that has none', () => {
