@@ -1,8 +1,17 @@
 /** All workloads, by name. */
 import { commitMetadata } from './system/commit-metadata.js'
 import { downloadStream } from './system/download-stream.js'
+import { repairImpact } from './system/repair-impact.js'
+import { repairRecovery } from './system/repair-recovery.js'
 import { uploadMemory } from './system/upload-memory.js'
 import { uploadStream } from './system/upload-stream.js'
 import type { Workload } from './workload.js'
 
-export const WORKLOADS: readonly Workload[] = [uploadStream, uploadMemory, downloadStream, commitMetadata]
+export const WORKLOADS: readonly Workload[] = [
+  uploadStream,
+  uploadMemory,
+  downloadStream,
+  commitMetadata,
+  repairRecovery,
+  repairImpact,
+]

@@ -3,6 +3,7 @@ import { spawn, type StdioOptions } from 'node:child_process'
 import { once } from 'node:events'
 import { openSync, closeSync } from 'node:fs'
 import { cpus } from 'node:os'
+import { clusterStatus, type ClusterStatus } from '../../common/protocol/admin.js'
 import { CAIRN, CairnProcess, envOf, type ProcessInfo, type UpReady } from '../../testing/up-process.js'
 import { cpuSeconds, endedChildrenCpuSeconds, machineBusySeconds, type CpuSplit, type ProcessWatch } from './process-watch.js'
 
@@ -45,10 +46,20 @@ export class BenchCluster implements AsyncDisposable {
     this.processes = up.ready.processes
   }
 
-  /** Three chunkservers, so that each holds a copy of everything. Detection is left as users have it. */
-  static async start(directory: string): Promise<BenchCluster> {
-    const args = ['up', '--dir', directory, '--port', '0', '--chunkservers', String(REPLICAS), '--no-restart']
+  /** Three chunkservers by default, so that each holds a copy of everything; detection then is as users have it. */
+  static async start(
+    directory: string,
+    { chunkservers = REPLICAS, flags = [] }: { chunkservers?: number; flags?: readonly string[] } = {},
+  ): Promise<BenchCluster> {
+    const args = ['up', '--dir', directory, '--port', '0', '--chunkservers', String(chunkservers), '--no-restart', ...flags]
     return new BenchCluster(await startServer<UpReady>(args, `${directory}.log`))
+  }
+
+  /** What the master says of itself. */
+  async status(): Promise<ClusterStatus> {
+    const { master, token } = this.#up.ready
+    const answer = await fetch(`${master}/v1/status`, { headers: { authorization: `Bearer ${token}` } })
+    return clusterStatus.parse(await answer.json())
   }
 
   watchServers(watch: ProcessWatch): void {
@@ -67,6 +78,11 @@ export class BenchCluster implements AsyncDisposable {
     const others = after.machine - before.machine - cpu.total - (after.self - before.self)
     const capacity = wallSeconds * cpus().length
     return { json, wallSeconds, cpu, otherCpuShare: Math.max(0, others / capacity) }
+  }
+
+  /** Runs a command to its end without measuring it: some servers may be dead. @throws as {@link run} */
+  perform(args: readonly string[]): Promise<Record<string, unknown>> {
+    return this.#runChild({ args }, undefined)
   }
 
   async #runChild(command: Command, watch: ProcessWatch | undefined): Promise<Record<string, unknown>> {
