@@ -7,7 +7,7 @@ import type { Logger } from '../common/observe/logger.js'
 import type { Command, MetadataPosition } from '../common/protocol/cluster.js'
 import type { Random } from '../common/random/random.js'
 import type { Listener, ListenOptions, RequestHandler, Transport } from '../common/rpc/transport.js'
-import { MiB, SECOND_MS } from '../common/units.js'
+import { SECOND_MS } from '../common/units.js'
 import { chunkserverHandler } from './api/handler.js'
 import { MemberLink } from './control/member-link.js'
 import { RepairBudget } from './control/repair-budget.js'
@@ -41,8 +41,6 @@ export interface ChunkserverOptions {
   readonly processMetrics?: boolean
 }
 
-/** What a disk is taken to be able to do. */
-const DISK_BYTES_PER_SECOND = 300 * MiB
 /** The metadata position changes with every write; remembering it this often is enough to tell an old database. */
 const SEEN_INTERVAL_MS = 5 * SECOND_MS
 
@@ -88,7 +86,7 @@ export class Chunkserver implements AsyncDisposable {
     const budget = new RepairBudget({
       clock,
       settings: () => this.#link.repairSettings,
-      diskBytesPerSecond: () => DISK_BYTES_PER_SECOND * store.chunkDisks.filter((disk) => !disk.failed).length,
+      diskBytesPerSecond: () => store.chunkDisks.reduce((sum, disk) => sum + (disk.failed ? 0 : disk.bytesPerSecond), 0),
     })
     const onBytes: ChunkserverContext['onBytes'] = (direction, bytes, purpose) => {
       this.metrics.onBytes(direction, bytes)

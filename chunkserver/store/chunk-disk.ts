@@ -14,6 +14,7 @@ import type { Logger } from '../../common/observe/logger.js'
 import type { DiskReport, DiskScrub } from '../../common/protocol/cluster.js'
 import { GiB } from '../../common/units.js'
 import { DiskIo, isHanging, type IoPurpose } from './disk-io.js'
+import { DiskBandwidth } from './disk-bandwidth.js'
 import type { DiskLatency } from './disk-latency.js'
 import { DiskUsage } from './disk-usage.js'
 
@@ -63,6 +64,7 @@ export class ChunkDisk {
   scrub: DiskScrub | undefined
   readonly #options: ChunkDiskOptions
   readonly #io: DiskIo
+  readonly #bandwidth: DiskBandwidth
   #failure: CairnError | undefined
   #space: DiskSpace = { totalBytes: 0, freeBytes: 0 }
   #spaceMs = -Infinity
@@ -84,6 +86,7 @@ export class ChunkDisk {
       timeoutMs: operationTimeoutMs,
       onTimeout: (error) => this.fail(error),
     })
+    this.#bandwidth = new DiskBandwidth(this.#io.latency)
   }
 
   chunkPath(chunkId: ChunkId): string {
@@ -105,6 +108,16 @@ export class ChunkDisk {
 
   get quarantineDirectory(): string {
     return path.join(this.directory, 'quarantine')
+  }
+
+  /** What it can move per second, as far as is known. */
+  get bytesPerSecond(): number {
+    return this.#bandwidth.bytesPerSecond
+  }
+
+  /** Chunk bytes have been read from it or written to it. */
+  moved(bytes: number): void {
+    this.#bandwidth.moved(bytes)
   }
 
   get latency(): DiskLatency {

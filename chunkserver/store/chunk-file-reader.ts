@@ -44,6 +44,7 @@ export async function readFooter(disk: ChunkDisk, file: DiskFile, chunkId: Chunk
 
 async function readFully(disk: ChunkDisk, file: DiskFile, chunkId: ChunkId, target: Uint8Array, position: number): Promise<void> {
   const count = await disk.io('read', () => file.read(target, position))
+  disk.moved(count)
   if (count < target.length) throw corrupt(chunkId, 'its file is shorter than it says')
 }
 

@@ -71,6 +71,7 @@ export class ChunkFileWriter implements ChunkWriter {
 
   async #write(bytes: Uint8Array, position: number): Promise<void> {
     await this.#disk.io('write', () => this.#file.write(bytes, position))
+    this.#disk.moved(bytes.length)
     const { temporary } = this.#disk.usage
     if (!this.#ended) temporary.set(this.#name, Math.max(temporary.sizeOf(this.#name) ?? 0, position + bytes.length))
   }

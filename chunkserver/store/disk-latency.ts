@@ -9,6 +9,9 @@ export class DiskLatency {
   readonly #clock: Clock
   #samples: { readonly endMs: number; readonly tookMs: number }[] = []
   readonly #running = new Map<symbol, number>()
+  /** Time with at least one operation under way, up to the last moment with none; and since when there is one. */
+  #busyMs = 0
+  #busySinceMs = 0
 
   constructor(clock: Clock) {
     this.#clock = clock
@@ -18,14 +21,21 @@ export class DiskLatency {
   begin(counts: boolean): () => void {
     const operation = Symbol()
     const startMs = this.#clock.monotonic()
+    if (this.#running.size === 0) this.#busySinceMs = startMs
     this.#running.set(operation, startMs)
     return () => {
       this.#running.delete(operation)
-      if (!counts) return
       const endMs = this.#clock.monotonic()
+      if (this.#running.size === 0) this.#busyMs += endMs - this.#busySinceMs
+      if (!counts) return
       this.#samples.push({ endMs, tookMs: endMs - startMs })
       if (this.#samples.length > SAMPLES_MAX) this.#samples.shift()
     }
+  }
+
+  /** For how long, all in all, at least one operation has been under way. */
+  get busyMs(): number {
+    return this.#busyMs + (this.#running.size > 0 ? this.#clock.monotonic() - this.#busySinceMs : 0)
   }
 
   /** For how long the oldest operation under way has been so. */
