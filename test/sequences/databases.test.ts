@@ -30,6 +30,8 @@ test('an empty database that meets full chunkservers has nothing deleted, and th
   const right = cluster.store
   await exchangeStore(file, await openMemoryStore(cluster.clock, new SeededRandom(999)))
   await wait(file, 3 * HOUR_MS)
+  // They are of another cluster, and none of this one's.
+  expect((await cluster.status()).servers).toEqual([])
   expect(file.holders()).toHaveLength(3)
   await exchangeStore(file, right)
   await cluster.clock.advance(2 * MINUTE_MS)

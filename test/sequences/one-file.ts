@@ -15,6 +15,7 @@ import { xxh64, type Checksum64 } from '../../common/checksum/xxh64.js'
 import type { ChunkId, ServerId, UploadId } from '../../common/ids.js'
 import type { AllocatedChunk } from '../../common/protocol/uploads.js'
 import { SeededRandom } from '../../common/random/seeded-random.js'
+import type { Transport } from '../../common/rpc/transport.js'
 import type { Fate } from '../../common/rpc/memory-transport.js'
 import { DAY_MS, KiB } from '../../common/units.js'
 import { SimCluster, type SimOptions, type SimServer } from '../support/sim-cluster.js'
@@ -156,27 +157,34 @@ export function leafSumsOf(data: Uint8Array): BigUint64Array {
   return sums
 }
 
-/** One PUT of a chunk along a chain of servers. @throws the error that the first of them answers, by its code */
-export async function putChunk(
+/** One PUT of a chunk along a chain of servers. @throws an error whose message is the code of the one that the first answers */
+export function putChunk(
   cluster: SimCluster,
   chunk: Pick<AllocatedChunk, 'chunkId' | 'capability'>,
-  targets: AllocatedChunk['targets'],
+  [head, ...rest]: AllocatedChunk['targets'],
   data: Uint8Array,
 ): Promise<PutResult> {
-  const [head, ...rest] = targets
+  return cluster.run(sendChunk(cluster.network.transport('client'), chunk, [head?.url ?? '', formatChain(rest)], data))
+}
+
+/** The same by address: of the first server, and the chain behind it as its header has it. */
+export async function sendChunk(
+  transport: Transport,
+  { chunkId, capability }: Pick<AllocatedChunk, 'chunkId' | 'capability'>,
+  [url, chain = '']: readonly [string, string?],
+  data: Uint8Array,
+): Promise<PutResult> {
   const sums = encodeLeafSums(leafSumsOf(data))
   const body = new Uint8Array(data.length + sums.length)
   body.set(data)
   body.set(sums, data.length)
-  const response = await cluster.run(
-    cluster.network.transport('client').call({
-      method: 'PUT',
-      url: `${head?.url}${chunkPath(chunk.chunkId)}`,
-      headers: { [CAPABILITY_HEADER]: chunk.capability, [CHAIN_HEADER]: formatChain(rest) },
-      body,
-      timeoutMs: 60_000,
-    }),
-  )
+  const response = await transport.call({
+    method: 'PUT',
+    url: url + chunkPath(chunkId),
+    headers: { [CAPABILITY_HEADER]: capability, ...(chain === '' ? {} : { [CHAIN_HEADER]: chain }) },
+    body,
+    timeoutMs: 60_000,
+  })
   const json = JSON.parse(new TextDecoder().decode(response.body)) as { error?: { code: string } }
   if (json.error) throw new Error(json.error.code)
   return putResult.parse(json)

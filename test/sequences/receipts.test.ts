@@ -1,5 +1,6 @@
 /** Receipts and reports that are overtaken by events: a receipt is history, a report is as old as its sequence. */
 import { expect, test } from '@jest/globals'
+import type { DiskId } from '../../common/ids.js'
 import { SECOND_MS } from '../../common/units.js'
 import { ReplicaState } from '../../master/store/schema.js'
 import { DATA, delivered, OneFile, putChunk, SteppedUpload } from './one-file.js'
@@ -132,4 +133,17 @@ test('a repeated PUT whose copy is removed under it is to be sent again: the sou
   await expect(repeated?.commit(new BigUint64Array(1))).rejects.toMatchObject({ code: 'CHUNK_NOT_FOUND' })
   await putChunk(file.cluster, upload.chunk, targets.slice(0, 1), DATA)
   expect(file.holders(chunkId)).toHaveLength(1)
+})
+
+test('a receipt that its server has not signed does not count', async () => {
+  const { file, upload } = await steppedUpload(208)
+  await using _ = file
+  const { targets } = upload.chunk
+  const { receipts } = await upload.put(targets.slice(0, 1))
+  const [real] = receipts as [(typeof receipts)[0]]
+  const target = targets[1] as (typeof targets)[0]
+  const { diskId } = file.server(indexOf(file, target.serverId)).running?.store.disks()[0] as { diskId: DiskId }
+  await expect(upload.report([real, { ...real, serverId: target.serverId, diskId }])).rejects.toMatchObject({
+    code: 'NOT_ENOUGH_REPLICAS',
+  })
 })
