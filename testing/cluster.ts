@@ -217,16 +217,15 @@ export class Cluster implements AsyncDisposable {
   }
 
   /**
-   * Waits until the master knows which chunkservers run and which do not, every chunk has all its copies, and no repair is
-   * under way. What a partition touches may look dead or alive. A death counts once it is declared.
+   * Waits until the master knows which chunkservers run and which do not, and every chunk has all its copies. What a
+   * partition touches may look dead or alive. A death counts once it is declared.
    */
   async healthy(options: WaitOptions = {}): Promise<void> {
     await this.until(
       'every chunk has its copies, and the master knows who is there',
       async () => {
-        const { servers, chunks, repair } = await this.status()
-        const known = this.chunkservers.every((member) => this.#isKnown(member, servers))
-        return known && chunks.healthy === chunks.total && repair.active === 0
+        const { servers, chunks } = await this.status()
+        return chunks.healthy === chunks.total && this.chunkservers.every((member) => this.#isKnown(member, servers))
       },
       options,
     )

@@ -1,9 +1,10 @@
-/** Scenarios of the failure suite about the order of repair. See docs/design/failure-suite.md. */
+/** Scenarios of the failure suite about the order of repair, and servers that leave in order. See docs/design/failure-suite.md. */
 import { expect, test } from '@jest/globals'
 import { startCluster, type Cluster, type TestMember } from '../../testing/index.js'
 import { KiB, MiB } from '../../common/units.js'
 import { ClientLoad } from '../support/client-load.js'
-import { writeFile } from '../support/scenario.js'
+import { runCairn, type CommandResult } from '../support/cluster.js'
+import { chunkFiles, stateOf, untilState, writeFile } from '../support/scenario.js'
 
 const CHUNKS = 320
 
@@ -35,6 +36,58 @@ test('scenario (b): two servers are killed at once; every chunk has a second cop
   expect(await load.finish()).toEqual([])
   expect(load.failures).toEqual([])
 })
+
+test('scenario (m): a server is drained under load and leaves with nothing; the master dying on the way changes nothing', async () => {
+  await using cluster = await startCluster({ chunkservers: 5, timers: { garbageGraceMs: 1_000 } })
+  const load = ClientLoad.start(cluster.client, { workers: 2, thinkMs: 50, filesPerWorker: 4 })
+  const file = await writeFile(cluster, '/a/x', 2 * MiB, { chunkSizeBytes: 128 * KiB })
+  const [leaving] = cluster.chunkservers as [TestMember]
+  expect(await server(cluster, 'drain', leaving.id)).toMatchObject({ code: 0, json: { done: false } })
+  expect(await stateOf(cluster, leaving)).toBe('serving')
+  expect(await server(cluster, 'drain', leaving.id, '--yes')).toMatchObject({ code: 0, json: { done: true } })
+  await cluster.restart('master', { signal: 'SIGKILL' })
+  const during = await writeFile(cluster, '/a/during', MiB)
+  for (const copy of await cluster.copies('/a/during')) expect(copy.server).not.toBe(leaving)
+  await untilState(cluster, leaving, 'decommissioned', { withinMs: 90_000 })
+  await cluster.kill(leaving)
+  expect(await server(cluster, 'remove', leaving.id, '--yes')).toMatchObject({ code: 0, json: { done: true } })
+  await file.verify()
+  await during.verify()
+  expect(await load.finish()).toEqual([])
+  expect(load.failures).toEqual([])
+  expect(await stateOf(cluster, leaving)).toBeUndefined()
+  const { chunks } = await cluster.status()
+  expect(chunks).toMatchObject({ healthy: chunks.total, unavailable: 0 })
+})
+
+test('scenario (m): a server in maintenance may be away beyond the dead time without a chunk being rebuilt', async () => {
+  await using cluster = await startCluster({ chunkservers: 4 })
+  const load = ClientLoad.start(cluster.client)
+  const file = await writeFile(cluster, '/a/x', 2 * MiB, { chunkSizeBytes: 128 * KiB })
+  const [away] = cluster.chunkservers as [TestMember]
+  const held = new Set(chunkFiles(away))
+  const heldOfFile = (await cluster.copies('/a/x')).filter((copy) => copy.server === away)
+  expect(heldOfFile.length).toBeGreaterThan(0)
+  expect(await server(cluster, 'maintenance', away.id, '--for', '10m', '--yes')).toMatchObject({ code: 0 })
+  await cluster.kill(away, 'SIGTERM')
+  // Another one dies and is rebuilt: by then the time after which a silent server is dead is over for the first too.
+  const [, other] = cluster.chunkservers as [TestMember, TestMember]
+  await cluster.kill(other)
+  await untilState(cluster, other, 'dead')
+  expect(await stateOf(cluster, away)).toBe('maintenance')
+  await file.verify()
+  await cluster.restart(other)
+  await cluster.restart(away)
+  await untilState(cluster, away, 'serving')
+  await cluster.healthy()
+  expect(chunkFiles(away).some((id) => held.has(id))).toBe(true)
+  await file.verify()
+  expect(await load.finish()).toEqual([])
+  expect(load.failures).toEqual([])
+})
+
+const server = (cluster: Cluster, ...args: string[]): Promise<CommandResult> =>
+  runCairn(['server', ...args, '--json'], cluster.env).done
 
 const indexesWith = (counts: readonly number[], wanted: number): number[] =>
   counts.flatMap((count, index) => (count === wanted ? [index] : []))

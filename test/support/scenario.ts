@@ -3,13 +3,13 @@ import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 import { Readable } from 'node:stream'
-import type { Cluster, TestMember } from '../../testing/index.js'
+import type { Cluster, TestMember, WaitOptions } from '../../testing/index.js'
 
 export const stateOf = async (cluster: Cluster, member: TestMember): Promise<string | undefined> =>
   (await cluster.status()).servers.find(({ id }) => id === member.id)?.state
 
-export const untilState = (cluster: Cluster, member: TestMember, state: string): Promise<void> =>
-  cluster.until(`${member.name} is ${state}`, async () => (await stateOf(cluster, member)) === state)
+export const untilState = (cluster: Cluster, member: TestMember, state: string, options?: WaitOptions): Promise<void> =>
+  cluster.until(`${member.name} is ${state}`, async () => (await stateOf(cluster, member)) === state, options)
 
 /** Ids of the chunks that a server has files of, whatever it or the master thinks of them. */
 export function chunkFiles(member: TestMember): string[] {

@@ -83,7 +83,7 @@ export const FAULTS: readonly Fault[] = [
   disk('disk-hang', 1, 'restart', (thrasher, victim, one) => thrasher.cluster.hangDisk(victim, { disk: one })),
   { kind: 'master-kill', weight: 1, takesServer: false, inject: killMaster },
   { kind: 'restart', weight: 1, takesServer: false, inject: restartOne },
-  { kind: 'damage', weight: 4, takesServer: false, inject: damageCopies },
+  { kind: 'damage', weight: 2, takesServer: false, inject: damageCopies },
 ]
 
 async function killMaster(thrasher: Thrasher): Promise<boolean> {

@@ -47,13 +47,10 @@ async function main(): Promise<number> {
 async function thrash(cluster: Cluster, options: ConstructorParameters<typeof Thrasher>[2]): Promise<Thrasher> {
   const load = ClientLoad.start(cluster.client, { seed: options.seed, workers: 4, sizeBytesMax: 768 * KiB, thinkMs: 10 })
   const thrasher = new Thrasher(cluster, load, options)
-  try {
-    await thrasher.run()
-  } catch (error) {
-    thrasher.violate(messageOf(error))
-  }
+  await thrasher.run().catch((error: unknown) => thrasher.violate(messageOf(error)))
   // Whatever went wrong: what was acknowledged is looked at all the same.
   for (const violation of await load.finish()) thrasher.violate(violation)
+  await thrasher.verifyCopies().catch((error: unknown) => thrasher.violate(messageOf(error)))
   return thrasher
 }
 

@@ -100,8 +100,8 @@ export class Thrasher {
     this.#lookForDeaths()
     await this.#healDue()
     this.#stallShortly()
-    const bears = this.hale.length > SERVERS_LEFT_MIN
-    const kinds = FAULTS.filter(({ takesServer }) => !takesServer || (bears && this.random.fraction() < CHANCE_DOWN))
+    const takes = this.hale.length > SERVERS_LEFT_MIN && this.random.fraction() < CHANCE_DOWN
+    const kinds = FAULTS.filter(({ takesServer }) => takesServer === takes)
     const total = kinds.reduce((sum, { weight }) => sum + weight, 0)
     let dice = this.random.fraction() * total
     const fault = kinds.find(({ weight }) => (dice -= weight) < 0)
@@ -162,5 +162,24 @@ export class Thrasher {
       `clean after ${(tookMs / 1000).toFixed(1)} s; ${operations} operations (${failed} failed), ${bytesVerified} bytes verified`,
     )
     for (const violation of this.load.violations.splice(0)) this.violate(violation)
+  }
+
+  /** Reads every copy on every disk: what is damaged is found and made good, and then nothing bad is left. */
+  async verifyCopies(): Promise<void> {
+    this.say(`every copy is read; bad ones: ${await this.#badCopies()}`)
+    await this.cluster.until('no copy is bad', async () => (await this.#badCopies()) === 0, { withinMs: CLEAN_WITHIN_MS })
+    await this.cluster.healthy({ withinMs: CLEAN_WITHIN_MS })
+  }
+
+  async #badCopies(): Promise<number> {
+    const { client } = this.cluster
+    let bad = 0
+    for await (const { path } of client.list('/load/')) {
+      for await (const { copies } of client.verify(await client.stat(path))) {
+        if (!copies.some(({ outcome }) => outcome === 'good')) this.violate(`a chunk of ${path} has no good copy`)
+        bad += copies.filter(({ outcome }) => outcome !== 'good').length
+      }
+    }
+    return bad
   }
 }
