@@ -29,9 +29,7 @@ export class Replacement {
   }
 
   static async begin(entry: CopyEntry, copies: CopyTable, options: ReplacementOptions): Promise<Replacement> {
-    const { disk } = entry
     const name = await toQuarantine(entry, options.clock.now(), 'replaced').catch(ignoringTrouble)
-    if (name !== undefined) await disk.syncDirectory(disk.quarantineDirectory).catch(ignoringTrouble)
     copies.displace(entry)
     return new Replacement(entry, copies, options, name)
   }

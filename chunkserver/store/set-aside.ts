@@ -49,7 +49,8 @@ export function parseQuarantineName(name: string): QuarantineName | undefined {
 }
 
 /**
- * Moves a copy's file out of the way, its name saying since when and why.
+ * Moves a copy's file out of the way, its name saying since when and why. Durable on return for a bad copy: its mark must
+ * not go first, or a power cut brings it back as a good one.
  * @returns the file's name in quarantine; undefined when it had gone already
  */
 export async function toQuarantine(
@@ -61,7 +62,11 @@ export async function toQuarantine(
   const target = path.join(disk.quarantineDirectory, name)
   const moved = await unlessMissing(disk.io('write', () => disk.disk.rename(disk.chunkPath(chunkId), target)))
   if (moved) disk.usage.quarantine.set(name, (await disk.io('look', () => disk.disk.stat(target)))?.sizeBytes ?? 0)
-  if (state === 'corrupt') await unlessMissing(disk.io('write', () => disk.disk.remove(disk.badMarkPath(chunkId))))
+  if (state === 'corrupt') {
+    await disk.syncDirectory(disk.shardDirectory(chunkId))
+    await disk.syncDirectory(disk.quarantineDirectory)
+    await unlessMissing(disk.io('write', () => disk.disk.remove(disk.badMarkPath(chunkId))))
+  }
   return moved ? name : undefined
 }
 
