@@ -5,9 +5,9 @@ import { parseBucketName, parseFilePath, parseListPrefix } from '../../common/pa
 import { endpoints } from '../../common/protocol/index.js'
 import { entityTag, generationOfTag } from '../../common/protocol/precondition.js'
 import { bindRoutes, type RequestContext, type Route } from '../../common/rpc/routes.js'
+import { readSpace } from '../cluster/space.js'
 import type { Master } from '../master.js'
 import { chunkAnswer, manifestPage, problemOf, serverInfo, statusAnswer } from './answers.js'
-import { spaceAnswer } from './space.js'
 import { conditionOf, pathOf, requestKey } from './requests.js'
 
 /** A file's ETag, and 304 when the client already has it. */
@@ -150,7 +150,7 @@ export function masterRoutes(master: Master): Route[] {
       return { servers: page, next: page.length === query.limit ? (page.at(-1)?.id ?? null) : null }
     },
     getStatus: async () => statusAnswer(master),
-    getSpace: async () => spaceAnswer(master),
+    getSpace: async () => readSpace(store, cluster),
     planServer: async ({ params, query }) => life.plan(params.serverId, query.action),
     changeServer: async ({ params, body }, request) => {
       const plan = await life.change({

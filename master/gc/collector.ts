@@ -3,8 +3,9 @@
  * nothing refers to any more. A master whose metadata is older than what chunkservers have seen deletes nothing.
  */
 import { Periodic } from '../../common/flow/periodic.js'
-import { DAY_MS, MINUTE_MS } from '../../common/units.js'
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../common/units.js'
 import type { ClusterService } from '../cluster/cluster-service.js'
+import { readSpace, type Space } from '../cluster/space.js'
 import type { MasterContext } from '../context.js'
 import { ALLOCATION_KEPT_MS } from '../settings.js'
 
@@ -12,6 +13,10 @@ const PAGE = 500
 /** So long a deleted name's generation is remembered, and with it the meaning of every entity tag it had. */
 const RETIRED_NAMES_KEPT_MS = 30 * DAY_MS
 const DELETIONS_PER_SERVER = 500
+/** Below the first share of free space the trash gives way, until the second will be free. What was deleted just now stays. */
+const FREE_SHARE_MIN = 0.05
+const FREE_SHARE_WANTED = 0.1
+const TRASH_KEPT_MS_MIN = 1 * HOUR_MS
 /** A delete command is void when it has not been carried out by then; it is sent again. */
 const COMMAND_LIFE_MS = 1 * MINUTE_MS
 /** By so much a command may be carried out late: a server learns the master's time with a delay, and its disk may hang. */
@@ -20,11 +25,13 @@ const COMMAND_LATE_MS = 1 * MINUTE_MS
 export class Collector {
   readonly #context: MasterContext
   readonly #cluster: ClusterService
+  readonly #space: () => Promise<Space>
   readonly #rounds: Periodic
 
   constructor(context: MasterContext, cluster: ClusterService) {
     this.#context = context
     this.#cluster = cluster
+    this.#space = () => readSpace(context.store, cluster)
     this.#rounds = new Periodic({
       clock: context.clock,
       intervalMs: () => context.settings.garbageIntervalMs,
@@ -58,6 +65,7 @@ export class Collector {
     // Nor does it end anything: what an old database holds for due may have been undeleted, or gone on with, since.
     if (this.#cluster.isBehind()) return
     while (more() && (await store.purgeTrash({ limit: PAGE })) === PAGE);
+    await this.#relieve(now)
     while (more() && (await store.expireUploads({ limit: 50 })) === 50);
     while (more() && (await store.collectManifests({ before: now - settings.garbageGraceMs, limit: PAGE })));
     await store.condemnAllocations({ before: now - ALLOCATION_KEPT_MS, limit: PAGE })
@@ -68,6 +76,15 @@ export class Collector {
       for (const replica of await store.listReplacedCorruptReplicas({ limit: PAGE })) await store.trimReplica(replica)
     while (more() && (await store.forgetRemoved({ limit: PAGE })));
     await this.#sendDeletions()
+  }
+
+  /** Where space is short the trash is emptied before its time: as much as is lacking beyond what is on its way out already. */
+  async #relieve(now: number): Promise<void> {
+    const { totalBytes, freeBytes, garbageBytes } = await this.#space()
+    const lacking = totalBytes * FREE_SHARE_WANTED - freeBytes - garbageBytes
+    if (totalBytes === 0 || freeBytes >= totalBytes * FREE_SHARE_MIN || lacking <= 0) return
+    const freed = await this.#context.store.shortenTrash({ bytes: lacking, before: now - TRASH_KEPT_MS_MIN, limit: PAGE })
+    if (freed > 0) this.#context.log.warn({ freed, lacking }, 'space is short: trash was emptied before its time')
   }
 
   async #sendDeletions(): Promise<void> {

@@ -7,7 +7,7 @@ import { chunkHealth, deferRepairs, listMovable, listUnhealthy, sweepServers, wa
 import { createJob, getJob, listJobs, pruneJobs, stepJobs } from './jobs.js'
 import { listPage } from './listing.js'
 import { findManifestChunk, listManifestChunks } from './manifests.js'
-import { copyFile, deleteFile, pruneRetiredNames, purgeTrash, renameFile, statFile, undeleteFile } from './names.js'
+import { copyFile, deleteFile, pruneRetiredNames, purgeTrash, renameFile, shortenTrash, statFile, undeleteFile } from './names.js'
 import { addReplica, applyChanges, applyShardReport, getChunk, shardChunkIds } from './replicas.js'
 import { getRepairSpeed, listFailing, setRepairSpeed } from './repairs.js'
 import { forgetRemoved, intendServer, isDrained, surveyServer } from './server-life.js'
@@ -49,6 +49,7 @@ export const writes = {
   renameFile,
   undeleteFile,
   purgeTrash,
+  shortenTrash,
   openUpload,
   keepUpload,
   allocateChunks,

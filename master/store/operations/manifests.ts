@@ -46,10 +46,15 @@ const replicasOf = statement((db, p: { chunk: Uint8Array }) =>
     .where('chunk_id', '=', p.chunk),
 )
 
+interface Held {
+  readonly references: number
+  readonly storedBytes: number
+}
+
 /** Changes who holds a manifest, and with it whose space its chunks take. @returns how many references are left */
-function* changeReferences(manifest: Uint8Array, references: number, trashed: number): Operation<number> {
+function* changeReferences(manifest: Uint8Array, references: number, trashed: number): Operation<Held> {
   const row = yield* one(findManifest, { manifest })
-  if (!row) return 0
+  if (!row) return { references: 0, storedBytes: 0 }
   const after = { references: row.reference_count + references, trashed: row.trash_count + trashed }
   yield* run(setReferences, { manifest, ...after })
   const before = holderOf(row.reference_count, row.trash_count)
@@ -58,7 +63,7 @@ function* changeReferences(manifest: Uint8Array, references: number, trashed: nu
     if (before) yield* count(before, -row.stored_bytes)
     if (now) yield* count(now, row.stored_bytes)
   }
-  return after.references
+  return { references: after.references, storedBytes: row.stored_bytes }
 }
 
 /** Whose space it is: the files' as long as one holds it, then the trash's. */
@@ -85,10 +90,17 @@ export function* restoreManifest(manifest: Uint8Array): Operation<void> {
 /**
  * Gives up one reference. The last one makes the manifest garbage, for the collector to take apart after a grace: who is
  * reading the file at this moment still asks for the places of its later chunks.
+ * @returns what its copies take on disks when nothing holds it any more, else 0
  */
-export function* releaseManifest(ctx: OperationContext, manifest: Uint8Array, from: 'name' | 'trash' = 'name'): Operation<void> {
+export function* releaseManifest(
+  ctx: OperationContext,
+  manifest: Uint8Array,
+  from: 'name' | 'trash' = 'name',
+): Operation<number> {
   const left = yield* changeReferences(manifest, -1, from === 'trash' ? -1 : 0)
-  if (left <= 0) yield* run(becomeGarbage, { manifest, now: ctx.nowMs })
+  if (left.references > 0) return 0
+  yield* run(becomeGarbage, { manifest, now: ctx.nowMs })
+  return left.storedBytes
 }
 
 export interface ManifestChunk {

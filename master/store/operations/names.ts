@@ -52,6 +52,10 @@ const dueTrash = statement((db, p: { now: number; limit: number }) =>
   db.selectFrom('trash').selectAll().where('purge_ms', '<=', p.now).limit(p.limit),
 )
 
+const soonestTrash = statement((db, p: { before: number; limit: number }) =>
+  db.selectFrom('trash').selectAll().where('deleted_ms', '<=', p.before).orderBy('purge_ms').limit(p.limit),
+)
+
 /** The file columns of a row (or of the parameters that stand for one), without what else it has. */
 const columnsOf = (row: FileColumns): FileColumns => ({
   path: row.path,
@@ -234,9 +238,26 @@ function* undeleteOne(ctx: OperationContext, path: string): Operation<FileInfo> 
 /** Drops trash whose time is over. @returns how many entries */
 export function* purgeTrash(ctx: OperationContext, args: { limit: number }): Operation<number> {
   const due = yield* all(dueTrash, { now: ctx.nowMs, limit: args.limit })
-  for (const entry of due) {
-    yield* run(removeTrash, { id: entry.trash_id })
-    yield* releaseManifest(ctx, entry.manifest_id, 'trash')
-  }
+  for (const entry of due) yield* dropTrash(ctx, entry)
   return due.length
+}
+
+/**
+ * Drops trash before its time, what would go first anyway first, until the disks will have `bytes` more: space is short. What
+ * was deleted after `before` stays. @returns how much will come free
+ */
+export function* shortenTrash(ctx: OperationContext, args: { bytes: number; before: number; limit: number }): Operation<number> {
+  const soonest = yield* all(soonestTrash, { before: args.before, limit: args.limit })
+  let freed = 0
+  for (const entry of soonest) {
+    if (freed >= args.bytes) break
+    freed += yield* dropTrash(ctx, entry)
+  }
+  return freed
+}
+
+/** @returns what all copies of it take on disks, if nothing else holds them */
+function* dropTrash(ctx: OperationContext, entry: TrashTable): Operation<number> {
+  yield* run(removeTrash, { id: entry.trash_id })
+  return yield* releaseManifest(ctx, entry.manifest_id, 'trash')
 }

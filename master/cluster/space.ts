@@ -1,6 +1,7 @@
 /** What the bytes on the disks are. The parts are made to sum: what nothing accounts for is on its way out. */
 import type { DiskReport } from '../../common/protocol/cluster.js'
-import type { Master } from '../master.js'
+import type { ClusterService } from './cluster-service.js'
+import type { MetadataStore } from '../store/metadata-store.js'
 
 export interface StoredSpace {
   /** All bytes of Cairn's files on the disks, as the servers report them. */
@@ -41,13 +42,20 @@ export function splitSpace(space: StoredSpace): SpaceSplit {
 const heldBytesOf = (disk: DiskReport): number =>
   disk.usedBytes + (disk.corruptBytes ?? 0) + (disk.quarantineBytes ?? 0) + (disk.temporaryBytes ?? 0)
 
-export async function spaceAnswer(master: Master) {
-  const { store } = master.context
+export interface Space extends SpaceSplit {
+  readonly totalBytes: number
+  readonly usedBytes: number
+  readonly freeBytes: number
+  readonly files: number
+  readonly fileBytes: number
+}
+
+export async function readSpace(store: MetadataStore, cluster: ClusterService): Promise<Space> {
   const use = await store.spaceUse({})
   const { absentBytes } = await store.chunkHealth({})
-  const servers = master.cluster.views.all().filter((view) => view.state !== 'dead' && view.state !== 'decommissioned')
+  const servers = cluster.views.all().filter((view) => view.state !== 'dead' && view.state !== 'decommissioned')
   const disks = servers.flatMap((view) => view.disks)
-  const sum = (pick: (disk: (typeof disks)[number]) => number): number => disks.reduce((total, disk) => total + pick(disk), 0)
+  const sum = (pick: (disk: DiskReport) => number): number => disks.reduce((total, disk) => total + pick(disk), 0)
   const usedBytes = sum(heldBytesOf)
   return {
     totalBytes: sum((disk) => disk.totalBytes),
