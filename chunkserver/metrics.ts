@@ -44,6 +44,38 @@ export function createChunkserverMetrics(store: ChunkStore, admission: Admission
     { name: 'cairn_disk_failed', help: '1 when the disk is out of use', labelNames: ['disk'] },
     perDisk((disk) => (disk.state === 'failed' ? 1 : 0)),
   )
+  metrics.gauge(
+    {
+      name: 'cairn_disk_quarantine_bytes',
+      help: 'Bytes of copies out of service that are kept for a while',
+      labelNames: ['disk'],
+    },
+    perDisk((disk) => disk.quarantineBytes ?? 0),
+  )
+  metrics.gauge(
+    { name: 'cairn_disk_corrupt_bytes', help: 'Bytes of bad copies still in place', labelNames: ['disk'] },
+    perDisk((disk) => disk.corruptBytes ?? 0),
+  )
+  metrics.gauge(
+    { name: 'cairn_disk_latency_seconds', help: 'How long a disk operation takes of late', labelNames: ['disk'] },
+    perDisk((disk) => (disk.latencyMs ?? 0) / 1000),
+  )
+  metrics.gauge(
+    { name: 'cairn_scrub_checked_bytes', help: 'Bytes read in the present pass of the scrub', labelNames: ['disk'] },
+    perDisk((disk) => disk.scrub?.checkedBytes ?? 0),
+  )
+  metrics.gauge(
+    { name: 'cairn_scrub_errors', help: 'Bad and missing copies found in the present pass of the scrub', labelNames: ['disk'] },
+    perDisk((disk) => disk.scrub?.errors ?? 0),
+  )
+  metrics.gauge(
+    {
+      name: 'cairn_scrub_last_finished_timestamp_seconds',
+      help: 'When the last whole pass of the scrub ended; 0 before the first',
+      labelNames: ['disk'],
+    },
+    perDisk((disk) => (disk.scrub?.last?.finishedMs ?? 0) / 1000),
+  )
   metrics.gauge({ name: 'cairn_transfers_active', help: 'Chunk transfers under way', labelNames: ['kind'] }, () => {
     const { writes, reads } = admission.load
     return [

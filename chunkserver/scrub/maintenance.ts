@@ -1,19 +1,20 @@
 /**
  * What a chunkserver does on its own to find trouble before a reader does: the inventory compares the files that are
- * there with those that should be, the scrub reads every leaf, and the quarantine is emptied when its time is over.
+ * there with those that should be, the scrub (scrubber.ts) reads every leaf, and the quarantine is emptied when its time is over.
  */
 import { sleep } from '../../common/clock/clock.js'
 import type { Clock } from '../../common/clock/clock.js'
 import { Periodic } from '../../common/flow/periodic.js'
 import type { ChunkId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
-import { shuffled, type Random } from '../../common/random/random.js'
-import { DAY_MS, HOUR_MS, MiB, MINUTE_MS } from '../../common/units.js'
+import type { Random } from '../../common/random/random.js'
+import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../common/units.js'
 import { isDiskTrouble, type ChunkDisk } from '../store/chunk-disk.js'
 import { chunkFileBytes } from '../store/chunk-file.js'
+import type { VerifyOutcome } from '../store/chunk-store.js'
 import type { FileChunkStore } from '../store/file-chunk-store.js'
 import { dropFromQuarantine, dropLeftovers, type QuarantineReason } from '../store/set-aside.js'
-import { Pacer } from './pacer.js'
+import { Scrubber } from './scrubber.js'
 
 export interface MaintenanceOptions {
   readonly clock: Clock
@@ -25,9 +26,6 @@ export interface MaintenanceOptions {
   readonly onFinding: () => void
 }
 
-/** Every leaf is read within this time, whatever the size of the store; small stores are done sooner. */
-const SCRUB_PASS_MS = 30 * DAY_MS
-const SCRUB_BYTES_PER_SECOND_MIN = 8 * MiB
 /** Between two passes over a store that one pass was quick with. */
 const SCRUB_PAUSE_MS = 1 * MINUTE_MS
 const INVENTORY_INTERVAL_MS = 5_000
@@ -40,15 +38,23 @@ const CORRUPT_KEPT_MS = 7 * DAY_MS
 const PRESSURE_SHARE = 0.1
 const QUARANTINE_INTERVAL_MS = 30_000
 
+/** Ids by what became of them; `unchecked` are those whose disk is in trouble. */
+export interface VerifyFindings {
+  readonly good: readonly ChunkId[]
+  readonly corrupt: readonly ChunkId[]
+  readonly missing: readonly ChunkId[]
+  readonly unchecked: readonly ChunkId[]
+}
+
 export class Maintenance {
   readonly #options: MaintenanceOptions
   readonly #jobs: readonly Periodic[]
-  readonly #pacer: Pacer
+  readonly #scrubbers: readonly Scrubber[]
 
   constructor(options: MaintenanceOptions) {
     this.#options = options
     const { clock } = options
-    this.#pacer = new Pacer({ clock, bytesPerSecond: () => this.#scrubRate(), busy: options.busy })
+    this.#scrubbers = options.store.chunkDisks.map((disk) => new Scrubber({ ...options, disk }))
     const job = (name: string, intervalMs: number, run: (signal: AbortSignal) => Promise<void>): Periodic =>
       new Periodic({
         clock,
@@ -69,34 +75,31 @@ export class Maintenance {
 
   async stop(): Promise<void> {
     await Promise.all(this.#jobs.map((job) => job.stop()))
+    await Promise.all(this.#scrubbers.map((scrubber) => scrubber.stop()))
   }
 
   /** Checks chunks on demand, unpaced. */
-  async verify(chunkIds: readonly ChunkId[]): Promise<void> {
-    for (const chunkId of chunkIds) await this.#verifyOne(chunkId, async () => undefined)
+  async verify(chunkIds: readonly ChunkId[]): Promise<VerifyFindings> {
+    const found: Record<VerifyOutcome | 'unchecked', ChunkId[]> = { good: [], corrupt: [], missing: [], unchecked: [] }
+    for (const chunkId of chunkIds) found[(await this.#verifyOne(chunkId)) ?? 'unchecked'].push(chunkId)
+    return found
   }
 
-  #scrubRate(): number {
-    const used = this.#options.store.chunkDisks.reduce((sum, disk) => sum + disk.usage.chunkBytes, 0)
-    return Math.max(SCRUB_BYTES_PER_SECOND_MIN, (used / SCRUB_PASS_MS) * 1000)
-  }
-
+  /** One disk does not wait for another. */
   async #scrub(signal: AbortSignal): Promise<void> {
-    const { store, random } = this.#options
-    for (const chunkId of shuffled(random, [...store.chunkIds()])) {
-      if (signal.aborted) return
-      await this.#verifyOne(chunkId, (bytes) => this.#pacer.pace(bytes, signal)).catch((error: unknown) => {
-        if (!signal.aborted) throw error
-      })
-    }
+    await Promise.all(this.#scrubbers.map((scrubber) => scrubber.run(signal)))
   }
 
-  async #verifyOne(chunkId: ChunkId, pace: (bytes: number) => Promise<void>): Promise<void> {
+  /** Undefined when the disk says nothing now. */
+  async #verifyOne(chunkId: ChunkId): Promise<VerifyOutcome | undefined> {
     try {
-      if ((await this.#options.store.verify(chunkId, pace)) !== 'good') this.#options.onFinding()
+      const outcome = await this.#options.store.verify(chunkId, async () => undefined)
+      if (outcome !== 'good') this.#options.onFinding()
+      return outcome
     } catch (error) {
       // A failed disk is dealt with as such; its chunks say nothing any more.
-      if (!isDiskTrouble(error)) throw error
+      exceptDiskTrouble(error)
+      return undefined
     }
   }
 
@@ -112,7 +115,7 @@ export class Maintenance {
       const disk = store.chunkDisks.find((candidate) => candidate.directory === place.dir)
       if (!disk || disk.failed) continue
       const stat = await disk.io('look', () => disk.disk.stat(place.file)).catch(() => undefined)
-      if (stat?.sizeBytes !== chunkFileBytes(known.lengthBytes)) await this.#verifyOne(chunkId, async () => undefined)
+      if (stat?.sizeBytes !== chunkFileBytes(known.lengthBytes)) await this.#verifyOne(chunkId)
       looked += 1
       if (looked % INVENTORY_STEP === 0) await sleep(clock, INVENTORY_BREATH_MS, signal).catch(() => undefined)
     }

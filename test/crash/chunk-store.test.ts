@@ -6,6 +6,8 @@
  */
 import { describe, expect, test } from '@jest/globals'
 import { readSeen, saveSeen } from '../../chunkserver/seen-position.js'
+import { readScrubRecord, saveScrubRecord } from '../../chunkserver/scrub/scrub-record.js'
+import type { ChunkDisk } from '../../chunkserver/store/chunk-disk.js'
 import type { NewChunk } from '../../chunkserver/store/chunk-store.js'
 import { FileChunkStore } from '../../chunkserver/store/file-chunk-store.js'
 import { xxh64 } from '../../common/checksum/xxh64.js'
@@ -39,6 +41,7 @@ type Fact =
   | { readonly kind: 'marked'; readonly chunkId: ChunkId }
   | { readonly kind: 'replacing'; readonly chunkId: ChunkId }
   | { readonly kind: 'seen'; readonly position: MetadataPosition }
+  | { readonly kind: 'scrubbed'; readonly position: string }
   | { readonly kind: 'settled'; readonly serverId: ServerId }
 
 /** What must hold after a cut, gathered from the facts before it. */
@@ -48,6 +51,7 @@ interface Expected {
   readonly damaged: ReadonlySet<ChunkId>
   readonly marked: ReadonlySet<ChunkId>
   readonly seen: MetadataPosition
+  readonly scrubbed: string | undefined
   readonly serverId: ServerId | undefined
 }
 
@@ -71,6 +75,7 @@ class Recording {
     const marked = new Set<ChunkId>()
     let seen: MetadataPosition = { epoch: 0, position: 0 }
     let serverId: ServerId | undefined
+    let scrubbed: string | undefined
     for (const { at, fact } of this.facts) {
       if (at > cut) break
       if (fact.kind === 'stored') {
@@ -84,9 +89,10 @@ class Recording {
       // The new copy may be in place already, or not yet.
       if (fact.kind === 'replacing' || fact.kind === 'removing') marked.delete(fact.chunkId)
       if (fact.kind === 'seen') seen = fact.position
+      if (fact.kind === 'scrubbed') scrubbed = fact.position
       if (fact.kind === 'settled') serverId = fact.serverId
     }
-    return { stored, damaged, marked, seen, serverId }
+    return { stored, damaged, marked, seen, scrubbed, serverId }
   }
 }
 
@@ -156,6 +162,13 @@ async function record(directories: readonly string[], seed: number): Promise<Rec
     recording.note({ kind: 'seen', position: { epoch: 1, position } })
   }
 
+  const scrub = async (position: string): Promise<void> => {
+    const progress = { startedMs: 1, checkedBytes: 2, totalBytes: 3, errors: 0 }
+    const record = { formatVersion: 1 as const, seed: '0123456789abcdef', position, progress }
+    await saveScrubRecord(store.chunkDisks[0] as ChunkDisk, record)
+    recording.note({ kind: 'scrubbed', position })
+  }
+
   const chunks = [5000, 1, 70 * KiB, MiB + 17, 4096, 9000, 200 * KiB, 300].map(fresh)
   const [a, b, c, d, e, f, g, h] = chunks as [NewChunk, NewChunk, NewChunk, NewChunk, NewChunk, NewChunk, NewChunk, NewChunk]
   await store1(a)
@@ -163,13 +176,13 @@ async function record(directories: readonly string[], seed: number): Promise<Rec
   await damage(a)
   await Promise.all([replace(a), store1(e)])
   await damage(c)
-  await Promise.all([remove(b), store1(f), see(9)])
+  await Promise.all([remove(b), store1(f), see(9), scrub('1111111111111111')])
   await store.close()
   store = await openStore(disk, directories)
   await Promise.all([replace(c), remove(d), store1(g)])
   await damage(f)
   await remove(f)
-  await Promise.all([store1(f), store1(h), see(12)])
+  await Promise.all([store1(f), store1(h), see(12), scrub('2222222222222222')])
   await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map((lengthBytes) => store1(fresh(lengthBytes))))
   await store.close()
   return recording
@@ -180,6 +193,8 @@ async function check(disk: Disk, directories: readonly string[], recording: Reco
   if (expected.serverId) expect(store.identity().serverId).toBe(expected.serverId)
   const seen = await readSeen(store.chunkDisks)
   if (isLater(expected.seen, seen)) expect(seen).toEqual(expected.seen)
+  const scrubbed = await readScrubRecord(store.chunkDisks[0] as ChunkDisk, silentLogger)
+  if (expected.scrubbed) expect((scrubbed?.position ?? '') >= expected.scrubbed).toBe(true)
   for (const chunkId of expected.marked)
     expect({ chunkId, held: store.find(chunkId) !== undefined }).toEqual({ chunkId, held: false })
   for (const chunkId of expected.stored.keys())
