@@ -217,8 +217,8 @@ export const MASTER_MUTANTS: readonly Mutant[] = [
     bug: 'The manifest of a removed file is taken apart though a copy of the file shares it.',
     seenIn: 'several: garbage collection that does not see a second reference',
     file: `${OPERATIONS}/manifests.ts`,
-    find: '  if (left <= 0) yield* run(becomeGarbage',
-    replace: '  if (left >= 0) yield* run(becomeGarbage',
+    find: '  if (left.references > 0) return 0\n',
+    replace: '',
     caughtBy: [
       jest(
         'test/sequences/purge.test.ts',
@@ -230,8 +230,8 @@ export const MASTER_MUTANTS: readonly Mutant[] = [
     name: 'undelete-without-reference',
     bug: 'The trash is emptied without its entries being taken away: what is undeleted then has no chunks.',
     file: `${OPERATIONS}/names.ts`,
-    find: '    yield* run(removeTrash, { id: entry.trash_id })\n    yield* releaseManifest',
-    replace: '    yield* releaseManifest',
+    find: '  yield* run(removeTrash, { id: entry.trash_id })\n  return yield* releaseManifest',
+    replace: '  return yield* releaseManifest',
     caughtBy: [
       jest(
         'test/sequences/purge.test.ts',
