@@ -7,7 +7,7 @@ import { ClientLoad } from '../support/client-load.js'
 test('a client load notices files that are gone, files that came from nowhere, and bytes that nobody acknowledged', async () => {
   await using cluster = await startCluster({ chunkservers: 2 })
   await cluster.client.api.call('putBucket', { params: { bucket: 'load' }, body: { replicas: 2 } })
-  const load = ClientLoad.start(cluster.client, { workers: 2 })
+  await using load = ClientLoad.start(cluster.client, { workers: 2 })
   await load.progress(60)
   await load.stop()
   await load.verifyAll()

@@ -12,7 +12,7 @@ const DAMAGES = ['flip-bit', 'truncate', 'zero', 'swap', 'delete'] as const
 
 test('scenario (e): bits flip, files are cut, zeroed, swapped and deleted under readers; none reads a wrong byte, all heals', async () => {
   await using cluster = await startCluster({ chunkservers: 4 })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   const file = await writeFile(cluster, '/a/x', 4 * MiB, CHUNK)
   for (let round = 0; round < 15; round += 1) {
     const damage = DAMAGES[round % DAMAGES.length] as (typeof DAMAGES)[number]
@@ -33,7 +33,7 @@ test('scenario (e): bits flip, files are cut, zeroed, swapped and deleted under 
 
 test('scenario (e): the whole chunk directory of a running server is deleted; it is noticed and filled again', async () => {
   await using cluster = await startCluster({ chunkservers: 4 })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   const file = await writeFile(cluster, '/a/x', 2 * MiB, CHUNK)
   const [victim] = cluster.chunkservers as [TestMember]
   rmSync(path.join(victim.directories[0] as string, 'chunks'), { recursive: true })
@@ -48,7 +48,7 @@ test('scenario (e): the whole chunk directory of a running server is deleted; it
 
 test('scenario (f): a disk that gives EIO costs its copies, never the server or a wrong byte', async () => {
   await using cluster = await startCluster({ chunkservers: 4, disks: 2 })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   const file = await writeFile(cluster, '/a/x', 2 * MiB, CHUNK)
   const [victim] = cluster.chunkservers as [TestMember]
   await cluster.failDisk(victim, { disk: 1 })
@@ -66,7 +66,7 @@ test('scenario (f): a disk that gives EIO costs its copies, never the server or 
 
 test('scenario (f): a disk that runs out of space without warning, in mid-write, costs no upload', async () => {
   await using cluster = await startCluster({ chunkservers: 4 })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   const [victim] = cluster.chunkservers as [TestMember]
   const file = await writeFile(cluster, '/a/x', 8 * MiB, {
     ...CHUNK,
@@ -83,7 +83,7 @@ test('scenario (f): a disk that runs out of space without warning, in mid-write,
 
 test('scenario (g): a disk that takes 200 ms for everything slows nobody down for long: new chunks go elsewhere', async () => {
   await using cluster = await startCluster({ chunkservers: 5 })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   await load.progress(30)
   const [victim] = cluster.chunkservers as [TestMember]
   await cluster.slowDisk(victim)
@@ -104,7 +104,7 @@ test('scenario (g): a disk that takes 200 ms for everything slows nobody down fo
 
 test('scenario (q): the target of a repair is full; another one is found, and nothing blocks behind it', async () => {
   await using cluster = await startCluster({ chunkservers: 5 })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   const file = await writeFile(cluster, '/a/x', 4 * MiB, CHUNK)
   const [full, victim] = cluster.chunkservers as [TestMember, TestMember]
   await cluster.fillDisk(full, { silently: true })

@@ -14,7 +14,7 @@ import { writeFile } from '../support/scenario.js'
 test('scenario (d): the master is killed again and again while clients commit; what it acknowledged is there', async () => {
   const random = new SeededRandom(4)
   await using cluster = await startCluster({ chunkservers: 3 })
-  const load = ClientLoad.start(cluster.client, { workers: 4, sizeBytesMax: 128 * KiB, thinkMs: 0 })
+  await using load = ClientLoad.start(cluster.client, { workers: 4, sizeBytesMax: 128 * KiB, thinkMs: 0 })
   for (let kill = 0; kill < 6; kill += 1) {
     await load.progress(1 + random.integer(40))
     await sleep(random.integer(60))
@@ -28,7 +28,7 @@ test('scenario (d): the master is killed again and again while clients commit; w
 
 test('scenario (k): every process is restarted in turn under load, and no operation of a client fails', async () => {
   await using cluster = await startCluster({ chunkservers: 4, gateway: true })
-  const load = ClientLoad.start(cluster.client, { sizeBytesMax: 2 * MiB })
+  await using load = ClientLoad.start(cluster.client, { sizeBytesMax: 2 * MiB })
   const reading = readThroughGateway(cluster)
   for (const member of [...cluster.chunkservers, cluster.master, cluster.gateway]) {
     await load.progress(10)
@@ -70,7 +70,7 @@ function readThroughGateway(cluster: Cluster): { stop(): Promise<void> } {
 test('scenario (n): a client is killed at twenty random moments of its uploads, and the next run goes on each time', async () => {
   const random = new SeededRandom(14)
   await using cluster = await startCluster({ chunkservers: 3 })
-  const load = ClientLoad.start(cluster.client, { workers: 1, thinkMs: 20 })
+  await using load = ClientLoad.start(cluster.client, { workers: 1, thinkMs: 20 })
   const scratch = path.join(cluster.directory, 'client')
   const content = randomBytes(32 * MiB)
   writeFileSync(scratch, content)
@@ -100,7 +100,7 @@ test('scenario (n): a client is killed at twenty random moments of its uploads, 
 test('scenario (o): aborts, deletes and collection race with uploads; after collection every committed byte is there', async () => {
   const random = new SeededRandom(15)
   await using cluster = await startCluster({ chunkservers: 4, timers: { garbageGraceMs: 1_000 } })
-  const load = ClientLoad.start(cluster.client, { workers: 4, thinkMs: 0 })
+  await using load = ClientLoad.start(cluster.client, { workers: 4, thinkMs: 0 })
   const written = await writeFile(cluster, '/a/x', MiB, { chunkSizeBytes: 64 * KiB })
   let aborted = 0
   const abortSome = async (): Promise<void> => {

@@ -11,7 +11,7 @@ const CHUNKS = 320
 test('scenario (b): two servers are killed at once; every chunk has a second copy before any gets its third', async () => {
   await using cluster = await startCluster({ chunkservers: 5 })
   const file = await writeFile(cluster, '/a/x', (CHUNKS / 16) * MiB, { chunkSizeBytes: 64 * KiB })
-  const load = ClientLoad.start(cluster.client, { workers: 1, thinkMs: 50 })
+  await using load = ClientLoad.start(cluster.client, { workers: 1, thinkMs: 50 })
   const killed = cluster.chunkservers.slice(0, 2)
   const survivors = cluster.chunkservers.slice(2)
   const before = await copiesOn(cluster, survivors)
@@ -39,7 +39,7 @@ test('scenario (b): two servers are killed at once; every chunk has a second cop
 
 test('scenario (m): a server is drained under load and leaves with nothing; the master dying on the way changes nothing', async () => {
   await using cluster = await startCluster({ chunkservers: 5, timers: { garbageGraceMs: 1_000 } })
-  const load = ClientLoad.start(cluster.client, { workers: 2, thinkMs: 50, filesPerWorker: 4 })
+  await using load = ClientLoad.start(cluster.client, { workers: 2, thinkMs: 50, filesPerWorker: 4 })
   const file = await writeFile(cluster, '/a/x', 2 * MiB, { chunkSizeBytes: 128 * KiB })
   const [leaving] = cluster.chunkservers as [TestMember]
   expect(await server(cluster, 'drain', leaving.id)).toMatchObject({ code: 0, json: { done: false } })
@@ -62,7 +62,7 @@ test('scenario (m): a server is drained under load and leaves with nothing; the 
 
 test('scenario (m): a server in maintenance may be away beyond the dead time without a chunk being rebuilt', async () => {
   await using cluster = await startCluster({ chunkservers: 4 })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   const file = await writeFile(cluster, '/a/x', 2 * MiB, { chunkSizeBytes: 128 * KiB })
   const [away] = cluster.chunkservers as [TestMember]
   const held = new Set(chunkFiles(away))

@@ -9,7 +9,7 @@ import { KiB, MiB } from '../../common/units.js'
 
 test('scenario (a): a server is killed in mid-upload; the upload goes on and every copy is made again elsewhere', async () => {
   await using cluster = await startCluster({ chunkservers: 4 })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   const [victim] = cluster.chunkservers as [TestMember]
   const file = await writeFile(cluster, '/a/large', 24 * MiB, {
     chunkSizeBytes: MiB,
@@ -25,7 +25,7 @@ test('scenario (a): a server is killed in mid-upload; the upload goes on and eve
 
 test('scenario (c): a server that hangs for a moment is not declared dead; one that hangs for long is, and finds itself fenced', async () => {
   await using cluster = await startCluster({ chunkservers: 4, timers: { deadAfterMs: 12_000 } })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   await load.progress(30)
   const [victim] = cluster.chunkservers as [TestMember]
   const states = new Set<string | undefined>()
@@ -53,7 +53,7 @@ test('scenario (c): a server that hangs for a moment is not declared dead; one t
 
 test('scenario (i): a server returns with old data: what was deleted stays deleted, and surplus copies go', async () => {
   await using cluster = await startCluster({ chunkservers: 4, timers: { garbageGraceMs: 1_000 } })
-  const load = ClientLoad.start(cluster.client)
+  await using load = ClientLoad.start(cluster.client)
   const doomed = await writeFile(cluster, '/a/doomed', 2 * MiB, { chunkSizeBytes: 128 * KiB })
   const kept = await writeFile(cluster, '/a/kept', 2 * MiB, { chunkSizeBytes: 128 * KiB })
   const doomedIds = new Set((await cluster.copies('/a/doomed')).map(({ chunkId }) => chunkId))
@@ -78,7 +78,7 @@ test.each(['without its chunks', 'with an empty directory'])(
   'scenario (i): a server returns %s, and is filled again',
   async (how) => {
     await using cluster = await startCluster({ chunkservers: 4 })
-    const load = ClientLoad.start(cluster.client)
+    await using load = ClientLoad.start(cluster.client)
     const file = await writeFile(cluster, '/a/x', 2 * MiB, { chunkSizeBytes: 128 * KiB })
     await load.progress(20)
     const [victim] = cluster.chunkservers as [TestMember]

@@ -54,7 +54,7 @@ interface PathState {
 const HEADER_BYTES = 16
 const FINAL_READS_AT_ONCE = 4
 
-export class ClientLoad {
+export class ClientLoad implements AsyncDisposable {
   /** Operations that ended with an error, in the order in which they did. */
   readonly failures: FailedOperation[] = []
   /** Wrong bytes, files that are gone or came back, errors without a code. Must stay empty. */
@@ -67,6 +67,7 @@ export class ClientLoad {
   readonly #noise: Buffer
   readonly #paths = new Map<string, PathState>()
   readonly #workers: Promise<void>[]
+  readonly #abort = new AbortController()
   #stopping = false
   #count = 0
   #operations = 0
@@ -120,6 +121,12 @@ export class ClientLoad {
   async stop(): Promise<void> {
     this.#stopping = true
     await Promise.all(this.#workers)
+  }
+
+  /** When a test has failed on the way: what is under way is given up, so that nothing goes on without its cluster. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#abort.abort()
+    await this.stop()
   }
 
   /** Reads every file back and compares listing and contents with what was acknowledged. */
@@ -178,7 +185,7 @@ export class ClientLoad {
   async #write(kind: 'put' | 'overwrite', path: string, random: SeededRandom): Promise<void> {
     const content = this.#newContent(random)
     const startedMs = performance.now()
-    const options = { chunkSizeBytes: this.#options.chunkSizeBytes }
+    const options = { chunkSizeBytes: this.#options.chunkSizeBytes, signal: this.#abort.signal }
     const done = await this.#change(kind, path, content, () =>
       this.#client.uploadStream(Readable.from(this.#pieces(content)), path, options),
     )
@@ -189,12 +196,12 @@ export class ClientLoad {
 
   #delete(path: string, random: SeededRandom): Promise<boolean> {
     const purge = random.fraction() < 0.5
-    return this.#change('delete', path, null, () => this.#client.delete(path, { purge }))
+    return this.#change('delete', path, null, () => this.#client.delete(path, { purge, signal: this.#abort.signal }))
   }
 
   async #copy(from: string, to: string): Promise<boolean> {
     const [content] = this.#paths.get(from)?.candidates ?? []
-    return content ? this.#change('copy', to, content, () => this.#client.copy(from, to)) : false
+    return content ? this.#change('copy', to, content, () => this.#client.copy(from, to, { signal: this.#abort.signal })) : false
   }
 
   /** A change of one path. @returns whether it was acknowledged */
@@ -219,9 +226,10 @@ export class ClientLoad {
   /** Reads a path and notes it when it holds none of what it may. */
   async #read(path: string, state: PathState): Promise<Content | 'wrong' | 'unreadable'> {
     try {
-      const file = await this.#client.stat(path)
+      const { signal } = this.#abort
+      const file = await this.#client.stat(path, signal)
       const pieces: Buffer[] = []
-      for await (const piece of this.#client.download(file)) pieces.push(Buffer.from(piece))
+      for await (const piece of this.#client.download(file, { signal })) pieces.push(Buffer.from(piece))
       const bytes = Buffer.concat(pieces)
       const found = state.candidates.find((content) => content !== null && this.#bytes(content).equals(bytes))
       if (found === undefined) return this.#wrong(`${path} holds ${bytes.length} bytes that nobody wrote there`)

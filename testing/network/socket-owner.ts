@@ -11,8 +11,9 @@ export const canTellOwners = process.platform === 'linux'
 const LOOPBACK = '0100007F'
 const endpoint = (port: number): string => `${LOOPBACK}:${port.toString(16).toUpperCase().padStart(4, '0')}`
 
-/** @returns the name of the process that connected from `fromPort` to `toPort`; undefined when it is none of these */
+/** @returns the name of the process that connected from `fromPort` to `toPort`; undefined when it is none of these, or unknown */
 export function ownerOfConnection(fromPort: number, toPort: number, processes: readonly KnownProcess[]): string | undefined {
+  if (!canTellOwners) return undefined
   const inode = inodeOf(endpoint(fromPort), endpoint(toPort))
   return inode === undefined ? undefined : processes.find(({ pid }) => holds(pid, `socket:[${inode}]`))?.name
 }
