@@ -4,6 +4,7 @@ import type { Clock } from '../../common/clock/clock.js'
 const SAMPLES_MAX = 16
 /** Older ones say nothing about now: a disk that was slow and is let alone gets another chance. */
 const WINDOW_MS = 60_000
+const QUANTILE = 0.75
 
 export class DiskLatency {
   readonly #clock: Clock
@@ -46,13 +47,16 @@ export class DiskLatency {
     return 0
   }
 
-  /** The median, or for how long one has hung already if that is longer; undefined while nothing has happened. */
+  /**
+   * What three of four operations take at most, or for how long one has hung already if that is longer; undefined while
+   * nothing has happened. Not the median: on a slow disk too many operations touch names only, and come from memory.
+   */
   get typicalMs(): number | undefined {
     const since = this.#clock.monotonic() - WINDOW_MS
     const recent = this.#samples.filter(({ endMs }) => endMs >= since).map(({ tookMs }) => tookMs)
     recent.sort((one, other) => one - other)
-    const median = recent[Math.floor(recent.length / 2)]
-    if (median === undefined && this.#running.size === 0) return undefined
-    return Math.max(median ?? 0, this.hangingMs)
+    const usual = recent[Math.floor((recent.length - 1) * QUANTILE)]
+    if (usual === undefined && this.#running.size === 0) return undefined
+    return Math.max(usual ?? 0, this.hangingMs)
   }
 }

@@ -17,11 +17,12 @@ import type { ServerAddress } from '../../common/protocol/files.js'
 import { readAll } from '../../common/rpc/byte-pipe.js'
 import { errorOf } from '../../common/rpc/endpoint-client.js'
 import type { Exchange, StreamResponse } from '../../common/rpc/transport.js'
-import { shuffled } from '../../common/random/random.js'
 import { SECOND_MS } from '../../common/units.js'
 import type { MasterApi } from '../master-api.js'
 import { BLOCKS_PER_STREAM, PATIENCE_MS, STALL_TIMEOUT_MS, type TransferContext } from '../options.js'
 import type { ChunkLocations, LocatedChunk } from './locations.js'
+import { ReplicaSearch } from './replica-search.js'
+import { ServerPace } from './server-pace.js'
 
 const BACKOFF = { firstMs: 100, maxMs: 2_000 }
 /** Longer than the leaf list of the largest chunk, and than any error. */
@@ -52,13 +53,16 @@ export class ChunkFetcher {
   readonly #services: FetchServices
   /** Until when servers are avoided: one that hangs should cost one stall time, not one for each request. */
   readonly #avoided = new Map<ServerId, number>()
+  readonly #pace = new ServerPace()
 
   constructor(services: FetchServices) {
     this.#services = services
   }
 
-  #isAvoided(serverId: ServerId): boolean {
-    return (this.#avoided.get(serverId) ?? -Infinity) > this.#services.context.clock.monotonic()
+  /** Servers that failed just now come last, slow ones before them. */
+  #rankOf(serverId: ServerId): number {
+    if ((this.#avoided.get(serverId) ?? -Infinity) > this.#services.context.clock.monotonic()) return 2
+    return this.#pace.isSlow(serverId) ? 1 : 0
   }
 
   /** The leaf sums of a chunk, checked against the manifest. */
@@ -101,14 +105,14 @@ export class ChunkFetcher {
     const { clock, random } = this.#services.context
     // The locations may have been read anew since the caller got the chunk.
     const latest = (await this.#services.locations.at(chunk.index)) ?? chunk
-    const search = new ReplicaSearch(latest, this.#services.context, (serverId) => this.#isAvoided(serverId))
+    const search = new ReplicaSearch(latest, this.#services.context, (serverId) => this.#rankOf(serverId))
     let next = first
     let progressMs = clock.monotonic()
     for (let round = 0; ;) {
       this.#services.signal.throwIfAborted()
       const server = search.choose(next)
       if (server) {
-        const fetch: Fetch = { chunk: search.chunk, server, next }
+        const fetch: Fetch = { chunk: search.chunk, server, next, patient: !search.hasOther(server, next), givenUp: false }
         try {
           await attempt(fetch)
           return
@@ -118,7 +122,8 @@ export class ChunkFetcher {
           if (fetch.next > next) progressMs = clock.monotonic()
           next = fetch.next
           if (next >= end && end > first) return
-          this.#note(search, server, next, toCairnError(error))
+          if (fetch.givenUp) search.tooSlow(server.id)
+          else this.#note(search, server, next, toCairnError(error))
         }
         continue
       }
@@ -155,7 +160,7 @@ export class ChunkFetcher {
         const block = await blocks.take()
         const length = leafLength(sizeBytes, fetch.next)
         try {
-          const count = await response.body.readInto(block.bytes.subarray(0, length))
+          const count = await this.#timely(fetch, exchange, () => response.body.readInto(block.bytes.subarray(0, length)))
           if (count < length) throw new CairnError('CONNECTION_FAILED', `${fetch.server.url} broke off within a leaf.`)
           if (xxh64(block.bytes.subarray(0, length)) !== leafSums[fetch.next]) {
             throw new CairnError('CHECKSUM_MISMATCH', `Leaf ${fetch.next} arrived damaged from ${fetch.server.url}.`)
@@ -171,6 +176,26 @@ export class ChunkFetcher {
     } catch (error) {
       exchange.destroy(toCairnError(error))
       throw error
+    }
+  }
+
+  /** Breaks the exchange off when a step takes too long and another copy can be asked; what it waits for rejects then. */
+  async #timely<T>(fetch: Fetch, exchange: Exchange, step: () => Promise<T>): Promise<T> {
+    const { clock } = this.#services.context
+    const startMs = clock.monotonic()
+    const note = (): void => this.#pace.note(fetch.server.id, clock.monotonic() - startMs)
+    const giveUp = (): void => {
+      fetch.givenUp = true
+      note()
+      exchange.destroy(new CairnError('TIMEOUT', `${fetch.server.url} takes longer than other copies are likely to.`))
+    }
+    const timer = fetch.patient ? undefined : clock.setTimer(this.#pace.patienceMs, giveUp)
+    try {
+      const result = await step()
+      note()
+      return result
+    } finally {
+      timer?.cancel()
     }
   }
 
@@ -191,7 +216,8 @@ export class ChunkFetcher {
       signal: this.#services.signal,
     })
     try {
-      const response = await exchange.response
+      // The server has read the first leaf before it answers.
+      const response = await this.#timely(fetch, exchange, () => exchange.response)
       if (response.status >= 400) throw await readError(response, server.url)
       return { leafSums: await this.#readSums(response, chunk, server), response, exchange }
     } catch (error) {
@@ -226,6 +252,10 @@ interface Fetch {
   readonly chunk: LocatedChunk
   readonly server: ServerAddress
   next: number
+  /** There is no other copy to turn to. */
+  readonly patient: boolean
+  /** It took too long while there is. */
+  givenUp: boolean
 }
 
 /** What the taker of leaves threw: no replica is to blame for it. */
@@ -261,82 +291,5 @@ class TakeQueue {
 
   async settle(): Promise<void> {
     await this.#tail
-  }
-}
-
-/** Which replica to ask next, given what has failed where. */
-class ReplicaSearch {
-  chunk: LocatedChunk
-  readonly #context: TransferContext
-  #order: ServerAddress[]
-  /** Servers that failed as such, in this round. */
-  readonly #down = new Set<ServerId>()
-  /** Leaves found damaged, by server. They stay so. */
-  readonly #damaged = new Map<ServerId, Set<number>>()
-  readonly #isAvoided: (serverId: ServerId) => boolean
-  #lastError: CairnError | undefined
-
-  constructor(chunk: LocatedChunk, context: TransferContext, isAvoided: (serverId: ServerId) => boolean) {
-    this.chunk = chunk
-    this.#context = context
-    this.#isAvoided = isAvoided
-    this.#order = this.#ordered()
-  }
-
-  /** The nearest, then least loaded of the good copies, those on servers that failed just now last; after them whatever else may still hold one. */
-  #ordered(): ServerAddress[] {
-    const { zone, random } = this.#context
-    const known = (ids: readonly ServerId[]): ServerAddress[] =>
-      ids.map((id) => this.chunk.servers.get(id)).filter((server) => server !== undefined)
-    const avoided = (server: ServerAddress): number => (this.#isAvoided(server.id) ? 1 : 0)
-    const distance = (server: ServerAddress): number => (zone !== undefined && server.zone === zone ? 0 : 1)
-    const good = shuffled(random, known(this.chunk.replicas)).sort(
-      (one, other) => avoided(one) - avoided(other) || distance(one) - distance(other) || one.load - other.load,
-    )
-    return [...good, ...known(this.chunk.fallbacks)]
-  }
-
-  choose(leaf: number): ServerAddress | undefined {
-    return this.#order.find((server) => !this.#down.has(server.id) && !this.#damaged.get(server.id)?.has(leaf))
-  }
-
-  failed(serverId: ServerId, leaf: number, error: CairnError): void {
-    this.#lastError = error
-    if (isCairnError(error, 'CHUNK_CORRUPT', 'CHECKSUM_MISMATCH')) {
-      const leaves = this.#damaged.get(serverId) ?? new Set()
-      this.#damaged.set(serverId, leaves.add(leaf))
-    } else {
-      this.#down.add(serverId)
-    }
-  }
-
-  /** @throws `DATA_LOST` when every copy there is has this leaf damaged */
-  checkLost(leaf: number): void {
-    if (this.#order.length === 0 || !this.#order.every((server) => this.#damaged.get(server.id)?.has(leaf))) return
-    throw new CairnError(
-      'DATA_LOST',
-      `Leaf ${leaf} (offset ${this.chunk.offset + leaf * LEAF_BYTES}) of chunk ${this.chunk.id} is damaged in all ${this.#order.length} copies. Other ranges of the file can still be read.`,
-      {
-        data: { chunkId: this.chunk.id, chunkIndex: this.chunk.index, leaf },
-      },
-    )
-  }
-
-  unavailable(): CairnError {
-    const why = this.#lastError ? ` (last: ${this.#lastError.message})` : ''
-    return new CairnError(
-      'CHUNK_UNAVAILABLE',
-      `No server with a copy of chunk ${this.chunk.index} (${this.chunk.id}) answers${why}. Start the servers that hold it: cairn chunk locate ${this.chunk.id}`,
-      {
-        data: { chunkId: this.chunk.id, chunkIndex: this.chunk.index },
-      },
-    )
-  }
-
-  /** A new round: servers that were down may be up again. */
-  startOver(chunk: LocatedChunk | undefined): void {
-    if (chunk) this.chunk = chunk
-    this.#down.clear()
-    this.#order = this.#ordered()
   }
 }

@@ -33,10 +33,15 @@ export class Periodic implements AsyncDisposable {
     else this.#schedule(0)
   }
 
-  /** Stops and waits for the run that is under way. */
-  async stop(): Promise<void> {
+  /** No more runs; the one under way sees its signal abort. For a run that ends its own job: to wait for itself would be for ever. */
+  end(): void {
     this.#abort.abort(new Error('stopped'))
     this.#timer?.cancel()
+  }
+
+  /** Ends the job and waits for the run that is under way. Not from within a run: see {@link end}. */
+  async stop(): Promise<void> {
+    this.end()
     await this.#running
   }
 

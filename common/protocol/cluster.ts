@@ -53,7 +53,7 @@ export const diskReport = z.object({
   temporaryBytes: byteCount.optional(),
   /** Why the disk is not in order, in words. */
   reason: z.string().optional(),
-  /** How long an operation takes of late: the median, or for how long one has hung already if that is longer. */
+  /** How long three of four operations take at most of late, or for how long one has hung already if that is longer. */
   latencyMs: z.number().min(0).optional(),
   scrub: diskScrub.optional(),
 })

@@ -143,6 +143,22 @@ describe('a periodic job', () => {
     expect(runs).toBe(3)
   })
 
+  test('a run may end its own job; who stops it from outside waits for that run', async () => {
+    let runs = 0
+    const { clock, job } = newJob(async (signal) => {
+      runs += 1
+      job.end()
+      expect(signal.aborted).toBe(true)
+    })
+    job.start({ immediately: true })
+    await clock.advance(1000)
+    expect(runs).toBe(1)
+    job.poke()
+    await clock.advance(1000)
+    expect(runs).toBe(1)
+    await job.stop()
+  })
+
   test('the pause begins at the end of a run, and no two runs overlap', async () => {
     const starts: number[] = []
     let running = 0
@@ -225,5 +241,16 @@ describe('a rate meter', () => {
     expect(meter.perSecond()).toBe(200)
     meter.add(-1000)
     expect(meter.perSecond()).toBe(0)
+  })
+
+  test('it keeps a bounded number of sums, however often units are added', async () => {
+    const clock = new VirtualClock()
+    const meter = new RateMeter(clock, 4_000)
+    for (let count = 0; count < 5_000; count += 1) {
+      meter.add(10)
+      if (count % 10 === 0) await clock.advance(10)
+    }
+    expect(meter.bucketCount).toBeLessThanOrEqual(21)
+    expect(Math.abs(meter.perSecond() - 10_000)).toBeLessThan(500)
   })
 })
