@@ -28,6 +28,7 @@ import type { MasterContext } from '../context.js'
 import type { BeatRecord, ServerRecord } from '../store/operations/servers.js'
 import type { ShardReport } from '../store/operations/replicas.js'
 import { stateAfterSilence, stateWhenHeard } from './liveness.js'
+import { Comparisons } from './comparisons.js'
 import { ServerViews, type ServerView } from './server-view.js'
 
 export interface ClusterEvents {
@@ -55,6 +56,7 @@ export class ClusterService {
   readonly #liveness: Periodic
   /** The last change that each server's heartbeats have told of, noted before it is applied. */
   readonly #toldSequence = new Map<number, number>()
+  readonly #comparisons: Comparisons
   /** Some chunkserver has seen later metadata than this database had: noted in it, until an operator decides. */
   #deletionsHeld = false
   /** How much repair may take; chunkservers hear of it with each heartbeat. */
@@ -67,6 +69,7 @@ export class ClusterService {
   constructor(context: MasterContext, events: ClusterEvents) {
     this.#context = context
     this.#events = events
+    this.#comparisons = new Comparisons(context.clock)
     const { clock, settings, log } = context
     this.#startedMs = clock.monotonic()
     this.#liveness = new Periodic({
@@ -98,6 +101,7 @@ export class ClusterService {
         promisedBytes: 0,
         seen: record.seen,
       })
+      if (record.state === 'starting') this.#comparisons.begin(record.serverNo)
     }
     this.#liveness.start({ immediately: false })
     this.#beatWriter.start({ immediately: false })
@@ -148,6 +152,7 @@ export class ClusterService {
       seen: body.seen,
     }
     this.views.set(view)
+    if (record.state === 'starting') this.#comparisons.begin(record.serverNo)
     this.#outbox.delete(record.serverNo)
     log.info({ serverId: record.serverId, url: record.url, incarnation: record.incarnation, from }, 'chunkserver registered')
     this.#events.onStatesChanged([{ server: view, from }])
@@ -198,7 +203,7 @@ export class ClusterService {
       promisedBytes: 0,
       seen: body.seen,
     })
-    if (view.state === 'suspect') await this.#setStates([{ view, state: stateWhenHeard(view.record, store.now()) }])
+    if (view.state === 'suspect') await this.#heard(view)
     const current = this.views.byNo(serverNo) ?? view
     this.#beats.set(serverNo, { serverNo, atMs: store.now(), disks: body.disks, seen: body.seen })
     const last = body.changes.at(-1)
@@ -209,7 +214,9 @@ export class ClusterService {
     if (body.results.length > 0) await this.#events.onResults(current, body.results)
     await this.#events.onTasks(current, body.tasks)
     const shards = await this.#differingShards(serverNo, body.digests)
-    if (shards.length > 0) this.send(serverNo, { kind: 'report', shards })
+    const overdue = this.#comparisons.overdue(serverNo)
+    if (shards.length + overdue.length > 0) this.send(serverNo, { kind: 'report', shards: [...new Set([...shards, ...overdue])] })
+    await this.#heardOut(serverNo)
     const metadata = await store.readPosition({})
     await this.#compareSeen(body.seen, metadata)
     const commands = await this.#takeCommands(serverNo)
@@ -237,8 +244,7 @@ export class ClusterService {
     for (const command of queue) {
       if (command.kind !== 'delete') commands.push(command)
       else if (!this.#deletionsHeld) {
-        // What has gone since the command was queued may be back by now, as a new copy that is wanted; and a copy that was one
-        // too many may be the last one left.
+        // What has gone since may be back by now, as a new copy that is wanted; one too many may be the last one left.
         const chunkIds = await this.#context.store.handOutDeletions({ serverNo, chunkIds: command.chunkIds })
         if (chunkIds.length > 0) commands.push({ ...command, chunkIds })
       }
@@ -257,13 +263,26 @@ export class ClusterService {
       this.send(serverNo, { kind: 'report', shards: [shard] })
       return { added: 0, removed: 0 }
     }
-    return this.#context.store.applyShardReport({ serverNo, shard, asOfSequence, copies })
+    const applied = await this.#context.store.applyShardReport({ serverNo, shard, asOfSequence, copies })
+    // Not if the server came back as another meanwhile.
+    if (this.views.byNo(serverNo)?.record.incarnation === body.incarnation) this.#comparisons.agreed(serverNo, shard)
+    await this.#heardOut(serverNo)
+    return applied
   }
 
-  /**
-   * Up to which change a server has told what it holds: with its heartbeats, or, of earlier lives, with its registration. An
-   * older receipt for a copy that it did not tell of, or has told gone since, is history.
-   */
+  /** A server that came back has told all that it holds: now its copies count. */
+  async #heardOut(serverNo: number): Promise<void> {
+    const view = this.views.byNo(serverNo)
+    if (view?.state === 'starting' && this.#comparisons.isOver(serverNo)) await this.#heard(view)
+  }
+
+  async #heard(view: ServerView): Promise<void> {
+    const isOver = this.#comparisons.isOver(view.record.serverNo)
+    const state = isOver ? stateWhenHeard(view.record, this.#context.store.now()) : 'starting'
+    await this.#setStates([{ view, state }])
+  }
+
+  /** Up to which change a server has told what it holds. An older receipt for a copy that it did not tell of is history. */
   toldSequence({ serverNo, incarnation }: Pick<ServerRecord, 'serverNo' | 'incarnation'>): number {
     return Math.max(this.#toldSequence.get(serverNo) ?? 0, incarnation * SEQUENCES_PER_INCARNATION)
   }
@@ -314,6 +333,7 @@ export class ClusterService {
       const ids = await this.#context.store.shardChunkIds({ serverNo, shard: digest.shard })
       const own = digestOfIds(ids)
       if (own.count !== digest.count || checksumToHex(own.hash) !== digest.hash) differing.push(digest.shard)
+      else this.#comparisons.agreed(serverNo, digest.shard)
     }
     return differing
   }

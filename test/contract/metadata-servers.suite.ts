@@ -64,7 +64,7 @@ export function metadataServersSuite(name: string, open: () => Promise<StoreUnde
         disks: [{ diskId, path: '/d0', state: 'ok', totalBytes: 1, freeBytes: 1, usedBytes: 0, chunkCount: 0 }],
         seen: { epoch: 0, position: 0 },
       })
-      expect(back).toMatchObject({ state: 'draining', intent: 'drain' })
+      expect(back).toMatchObject({ state: 'starting', intent: 'drain' })
     })
 
     test('a removed server is forgotten with all it held, and may not come back', async () => {

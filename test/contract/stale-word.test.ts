@@ -85,17 +85,19 @@ test('a server declared dead comes back as another incarnation, though it is the
   expect(await register(0, server.serverId, server.diskId)).toMatchObject({ incarnation: 1, state: 'serving' })
   await store.setServerStates({ changes: [{ serverNo: server.serverNo, state: 'dead' }] })
   const back = await register(0, server.serverId, server.diskId)
-  expect(back).toMatchObject({ serverNo: server.serverNo, incarnation: 2, state: 'serving', receiptKey: server.receiptKey })
+  expect(back).toMatchObject({ serverNo: server.serverNo, incarnation: 2, state: 'starting', receiptKey: server.receiptKey })
   expect(await register(0, server.serverId, server.diskId)).toMatchObject({ incarnation: 2 })
 })
 
-test('the copies of a server that comes back from the dead count again', async () => {
+test('the copies of a server that comes back from the dead count again once it has told what it holds', async () => {
   const [one, two] = servers as [Server, Server]
   const { report, commit } = await allocated('/b/k')
   await report([one, two])
   await store.setServerStates({ changes: [{ serverNo: two.serverNo, state: 'dead' }] })
   await expect(commit()).rejects.toMatchObject({ code: 'NOT_ENOUGH_REPLICAS' })
   await register(1, two.serverId, two.diskId)
+  await expect(commit()).rejects.toMatchObject({ code: 'NOT_ENOUGH_REPLICAS' })
+  await store.setServerStates({ changes: [{ serverNo: two.serverNo, state: 'serving' }] })
   expect(await commit()).toMatchObject({ generation: 1 })
 })
 

@@ -147,3 +147,24 @@ test('a receipt that its server has not signed does not count', async () => {
     code: 'NOT_ENOUGH_REPLICAS',
   })
 })
+
+test('a commit does not count what a server that came back had before, until it has told what it still holds', async () => {
+  const { file, upload } = await steppedUpload(209)
+  await using _ = file
+  const { cluster } = file
+  await upload.put(upload.chunk.targets.slice(0, 2))
+  await upload.report()
+  const index = indexOf(file, upload.chunk.targets[1]?.serverId)
+  cluster.kill(index)
+  await file.server(index).disk.removeTree('/data/chunks')
+  // It takes its time to list what it holds; until then nothing is known of it.
+  const { node } = file.server(index)
+  let calls = 0
+  cluster.network.fate = (from, to) =>
+    from === node && to === 'master' && (calls += 1) > 2 ? { kind: 'delivered', delayMs: 3_000 } : delivered
+  await cluster.startServer(index)
+  await expect(upload.commit()).rejects.toMatchObject({ code: 'NOT_ENOUGH_REPLICAS' })
+  await cluster.clock.advance(10 * SECOND_MS)
+  await expect(upload.commit()).rejects.toMatchObject({ code: 'NOT_ENOUGH_REPLICAS' })
+  expect((await cluster.status()).servers.map(({ state }) => state)).toEqual(['serving', 'serving', 'serving'])
+})

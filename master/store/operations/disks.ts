@@ -30,7 +30,8 @@ const updateDisk = statement((db, p: { disk: number; path: string; state: string
 )
 
 const countsAsServing = (state: string): boolean => state === 'serving' || state === 'draining'
-const countsAsReachable = (state: string): boolean => countsAsServing(state) || state === 'suspect' || state === 'maintenance'
+const countsAsReachable = (state: string): boolean =>
+  countsAsServing(state) || state === 'starting' || state === 'suspect' || state === 'maintenance'
 
 export type DiskFlags = Pick<DiskTable, 'serving' | 'reachable' | 'lasting'>
 

@@ -226,6 +226,8 @@ function* comeBack(ctx: OperationContext, before: ServerTable, args: RegisterSer
     heartbeat_ms: ctx.nowMs,
   }
   if (sameLife && before.intent === 'maintenance') row.state = 'maintenance'
+  // What another life of it held is not what it holds now: its copies count again once it has told.
+  if (row.state !== 'decommissioned' && (!sameLife || before.state === 'starting')) row.state = 'starting'
   yield* run(updateServer, row)
   return row
 }

@@ -48,6 +48,19 @@ export const MASTER_MUTANTS: readonly Mutant[] = [
     caughtBy: [jest('test/sequences/receipts.test.ts', 'a receipt that its server has taken back since does not count')],
   },
   {
+    name: 'counted-before-it-has-told',
+    bug: 'A server that comes back counts as holding what it held before, though its directory was emptied.',
+    file: `${OPERATIONS}/servers.ts`,
+    find: "  if (row.state !== 'decommissioned' && (!sameLife || before.state === 'starting')) row.state = 'starting'\n",
+    replace: '',
+    caughtBy: [
+      jest(
+        'test/sequences/receipts.test.ts',
+        'a commit does not count what a server that came back had before, until it has told what it still holds',
+      ),
+    ],
+  },
+  {
     name: 'receipts-not-checked',
     bug: "A receipt counts without its server's signature.",
     file: 'master/uploads/upload-service.ts',
