@@ -361,15 +361,17 @@ export class ClusterService {
   }
 
   async #setStates(changes: readonly { readonly view: ServerView; readonly state: ServerState }[]): Promise<void> {
-    await this.#context.store.setServerStates({
-      changes: changes.map(({ view, state }) => ({ serverNo: view.record.serverNo, state })),
+    // A heartbeat may have come while the server's death was being written: dead it stays, until it registers again.
+    const done = await this.#context.store.setServerStates({
+      changes: changes.map(({ view, state }) => ({ serverNo: view.record.serverNo, state, from: view.state })),
     })
-    for (const { view, state } of changes) {
+    const made = changes.filter(({ view }) => done.includes(view.record.serverNo))
+    for (const { view, state } of made) {
       this.views.update(view.record.serverNo, { state })
       this.#context.log.warn({ serverId: view.record.serverId, from: view.state, to: state }, 'chunkserver changed state')
     }
     this.#events.onStatesChanged(
-      changes.map(({ view }) => ({ server: this.views.byNo(view.record.serverNo) ?? view, from: view.state })),
+      made.map(({ view }) => ({ server: this.views.byNo(view.record.serverNo) ?? view, from: view.state })),
     )
   }
 

@@ -62,6 +62,8 @@ export class Collector {
     await store.pruneRequests({ limit: PAGE * 10 })
     await store.pruneRetiredNames({ before: now - RETIRED_NAMES_KEPT_MS, limit: PAGE * 10 })
     await store.pruneJobs({ before: now - DAY_MS })
+    // Whether this database is an old one is known only from what a chunkserver has seen.
+    if (!this.#cluster.views.all().some((view) => view.disks.length > 0)) return
     // Nor does it end anything: what an old database holds for due may have been undeleted, or gone on with, since.
     if (this.#cluster.isBehind()) return
     while (more() && (await store.purgeTrash({ limit: PAGE })) === PAGE);

@@ -67,6 +67,13 @@ export function metadataServersSuite(name: string, open: () => Promise<StoreUnde
       expect(back).toMatchObject({ state: 'starting', intent: 'drain' })
     })
 
+    test('a decision about a server that has become something else meanwhile is void', async () => {
+      const serverNo = no(0)
+      expect(await store.setServerStates({ changes: [{ serverNo, state: 'dead', from: 'serving' }] })).toEqual([serverNo])
+      expect(await store.setServerStates({ changes: [{ serverNo, state: 'serving', from: 'suspect' }] })).toEqual([])
+      expect((await store.listServers({}))[0]).toMatchObject({ state: 'dead' })
+    })
+
     test('a removed server is forgotten with all it held, and may not come back', async () => {
       await fixture.upload('/b/k', [5])
       await intend(0, 'removed', 'decommissioned')

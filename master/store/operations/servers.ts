@@ -232,18 +232,27 @@ function* comeBack(ctx: OperationContext, before: ServerTable, args: RegisterSer
   return row
 }
 
-/** Records decisions about servers' states, and reassesses their chunks. */
-export function* setServerStates(
-  ctx: OperationContext,
-  args: { changes: readonly { serverNo: number; state: ServerState }[] },
-): Operation<void> {
-  for (const { serverNo, state } of args.changes) {
+export interface StateChange {
+  readonly serverNo: number
+  readonly state: ServerState
+  /** What the decision was made from: when the server is something else by now, it is void. */
+  readonly from?: ServerState
+}
+
+/** Records decisions about servers' states, and reassesses their chunks. @returns the servers that were changed */
+export function* setServerStates(ctx: OperationContext, args: { changes: readonly StateChange[] }): Operation<number[]> {
+  const changed: StateChange[] = []
+  for (const change of args.changes) {
+    const { serverNo, state, from } = change
+    if (from !== undefined && (yield* one(stateOf, { server: serverNo }))?.state !== from) continue
     yield* run(setState, { server: serverNo, state })
     yield* applyState(serverNo, state)
+    changed.push(change)
   }
   yield* refreshDomains()
-  for (const { serverNo } of args.changes) yield* sweepNow(ctx, serverNo)
-  if (args.changes.some((change) => change.state === 'serving')) yield* wakeRepairs()
+  for (const { serverNo } of changed) yield* sweepNow(ctx, serverNo)
+  if (changed.some((change) => change.state === 'serving')) yield* wakeRepairs()
+  return changed.map((change) => change.serverNo)
 }
 
 export interface BeatRecord {
