@@ -16,26 +16,22 @@ import {
   type OpenMode,
   type OpenOptions,
 } from './disk.js'
+import { crashTree, type CrashDamage } from './memory-crash.js'
+import {
+  filesBelow,
+  MemoryTree,
+  newFile,
+  resizeFile,
+  segments,
+  syncFile,
+  writeFile,
+  type FileNode,
+  type Node,
+} from './memory-tree.js'
 
-interface FileNode {
-  readonly kind: 'file'
-  content: Uint8Array
-  sizeBytes: number
-  synced: Uint8Array
-  modifiedMs: number
-}
+export type DiskOperation = 'open' | 'read' | 'write' | 'sync' | 'syncDirectory' | 'rename' | 'remove' | 'look'
 
-interface DirectoryNode {
-  readonly kind: 'directory'
-  readonly entries: Map<string, Node>
-  synced: Map<string, Node>
-}
-
-type Node = FileNode | DirectoryNode
-
-export type DiskOperation = 'open' | 'read' | 'write' | 'sync' | 'syncDirectory' | 'rename' | 'remove'
-
-/** Looks at each operation before it happens; throws to make it fail, waits to make it slow. */
+/** Looks at each operation before it happens; throws to make it fail, waits to make it slow. `look`: stat, list, space, mkdir. */
 export type DiskFault = (operation: DiskOperation, path: string) => void | Promise<void>
 
 export interface MemoryDiskOptions {
@@ -44,52 +40,88 @@ export interface MemoryDiskOptions {
   readonly now?: () => number
 }
 
-const newDirectory = (): DirectoryNode => ({ kind: 'directory', entries: new Map(), synced: new Map() })
-
 export class MemoryDisk implements Disk {
   fault: DiskFault | undefined
-  readonly #root = newDirectory()
+  /** May be changed at any time: a disk can become full by what others write to it. */
+  capacityBytes: number
+  readonly #tree = new MemoryTree()
   readonly #options: MemoryDiskOptions
   #locks = new Set<string>()
   #generation = 0
+  #usedBytes: number | undefined
 
   constructor(options: MemoryDiskOptions = {}) {
     this.#options = options
+    this.capacityBytes = options.capacityBytes ?? 2 ** 40
   }
 
-  /** What a power cut leaves: only what was synced. Open files and locks are gone. */
-  crash(): void {
+  /**
+   * What a power cut leaves: what was synced, and of the rest nothing, or what `damage` leaves of it. Open files and
+   * locks are gone.
+   */
+  crash(damage?: CrashDamage): void {
     this.#generation += 1
     this.#locks = new Set()
-    const revert = (directory: DirectoryNode): void => {
-      directory.entries.clear()
-      for (const [name, node] of directory.synced) {
-        directory.entries.set(name, node)
-        if (node.kind === 'directory') revert(node)
-        else {
-          node.content = node.synced.slice()
-          node.sizeBytes = node.synced.length
-        }
-      }
-    }
-    revert(this.#root)
+    this.#usedBytes = undefined
+    crashTree(this.#tree, damage)
   }
 
   /** Changes stored bytes behind everyone's back, as rot does: `change` gets the content that reads see. */
   corrupt(file: string, change: (content: Uint8Array) => void): void {
-    const node = this.#file(file)
+    const node = this.#tree.file(file)
     change(node.content.subarray(0, node.sizeBytes))
-    node.synced = node.content.slice(0, node.sizeBytes)
+    if (node.content !== node.synced) node.synced = node.content.slice(0, node.sizeBytes)
+    node.syncedBytes = node.sizeBytes
+    node.unsynced = []
+  }
+
+  /** Cuts a stored file behind everyone's back, or takes it away altogether. */
+  lose(file: string, keptBytes: number | undefined): void {
+    const directory = this.#tree.directory(path.dirname(file))
+    const node = this.#tree.file(file)
+    this.#usedBytes = undefined
+    if (keptBytes === undefined) {
+      directory.entries.delete(path.basename(file))
+      directory.synced.delete(path.basename(file))
+    } else {
+      resizeFile(node, keptBytes)
+      syncFile(node)
+    }
+  }
+
+  /** What a power cut right now would leave of a file, by its path; undefined when there would be none. Not to be changed. */
+  durable(file: string): Uint8Array | undefined {
+    let node: Node | undefined = this.#tree.root
+    for (const name of segments(file)) node = node?.kind === 'directory' ? node.synced.get(name) : undefined
+    return node?.kind === 'file' ? node.synced.subarray(0, node.syncedBytes) : undefined
+  }
+
+  /** What reads see of a file now; undefined when there is none. Not to be changed. */
+  peek(file: string): Uint8Array | undefined {
+    const node = this.#tree.find(file)
+    return node?.kind === 'file' ? node.content.subarray(0, node.sizeBytes) : undefined
+  }
+
+  /** The paths of all files below a directory, in the order of their names. */
+  peekFiles(directory: string): string[] {
+    const node = this.#tree.find(directory)
+    return node?.kind === 'directory' ? [...filesBelow(node, directory)] : []
+  }
+
+  /** The names in a directory, in order; none when there is no such directory. */
+  peekNames(directory: string): string[] {
+    const node = this.#tree.find(directory)
+    return node?.kind === 'directory' ? [...node.entries.keys()].sort() : []
   }
 
   async openFile(file: string, options: OpenOptions): Promise<DiskFile> {
     await this.#enter('open', file)
-    const directory = this.#directory(path.dirname(file))
+    const directory = this.#tree.directory(path.dirname(file))
     const existing = directory.entries.get(path.basename(file))
     if (options.mode === 'create' && existing) throw systemError('EEXIST', file)
     if (existing?.kind === 'directory') throw systemError('EISDIR', file)
     if (options.mode === 'read' && !existing) throw systemError('ENOENT', file)
-    const node = existing ?? this.#newFile(new Uint8Array(0))
+    const node = existing ?? newFile(new Uint8Array(0), this.#now())
     directory.entries.set(path.basename(file), node)
     const direct = options.direct === true && this.#options.supportsDirect !== false
     return this.#handle(node, file, options.mode, direct)
@@ -122,15 +154,13 @@ export class MemoryDisk implements Disk {
       },
       sync: async () => {
         await check('sync')
-        node.synced = node.content.slice(0, node.sizeBytes)
+        syncFile(node)
       },
       truncate: async (sizeBytes) => {
         await check('write')
         if (mode === 'read') throw systemError('EINVAL', file)
-        const content = new Uint8Array(sizeBytes)
-        content.set(node.content.subarray(0, Math.min(sizeBytes, node.sizeBytes)))
-        node.content = content
-        node.sizeBytes = sizeBytes
+        resizeFile(node, sizeBytes)
+        this.#usedBytes = undefined
         node.modifiedMs = this.#now()
       },
       sizeBytes: async () => {
@@ -142,36 +172,33 @@ export class MemoryDisk implements Disk {
   }
 
   #write(node: FileNode, file: string, bytes: Uint8Array, position: number): void {
-    const end = position + bytes.length
-    this.#reserve(end - node.sizeBytes, file)
-    if (end > node.content.length) {
-      const grown = new Uint8Array(Math.max(end, node.content.length * 2))
-      grown.set(node.content.subarray(0, node.sizeBytes))
-      node.content = grown
-    }
-    node.content.set(bytes, position)
-    node.sizeBytes = Math.max(node.sizeBytes, end)
+    const growth = Math.max(0, position + bytes.length - node.sizeBytes)
+    this.#reserve(growth, file)
+    writeFile(node, bytes, position)
+    this.#usedBytes = this.#used() + growth
     node.modifiedMs = this.#now()
   }
 
   async readFile(file: string): Promise<Uint8Array> {
     await this.#enter('read', file)
-    const node = this.#file(file)
+    const node = this.#tree.file(file)
     return node.content.slice(0, node.sizeBytes)
   }
 
   async replaceFile(file: string, content: Uint8Array): Promise<void> {
     const generation = this.#generation
     await this.#enter('write', file)
-    const directory = this.#directory(path.dirname(file))
+    const directory = this.#tree.directory(path.dirname(file))
     if (directory.entries.get(path.basename(file))?.kind === 'directory') throw systemError('EISDIR', file)
     this.#reserve(content.length, file)
-    directory.entries.set(path.basename(file), this.#newFile(content))
+    directory.entries.set(path.basename(file), newFile(content, this.#now()))
+    this.#usedBytes = undefined
     await this.#syncDirectory(path.dirname(file), generation)
   }
 
   async stat(file: string): Promise<FileStat | undefined> {
-    const node = this.#find(file)
+    await this.#enter('look', file)
+    const node = this.#tree.find(file)
     if (!node) return undefined
     return node.kind === 'file'
       ? { kind: 'file', sizeBytes: node.sizeBytes, modifiedMs: node.modifiedMs }
@@ -179,26 +206,21 @@ export class MemoryDisk implements Disk {
   }
 
   async list(directory: string): Promise<DirectoryEntry[]> {
-    return [...this.#directory(directory).entries].map(([name, node]) => ({ name, kind: node.kind }))
+    await this.#enter('look', directory)
+    return [...this.#tree.directory(directory).entries].map(([name, node]) => ({ name, kind: node.kind }))
   }
 
   async makeDirectory(directory: string): Promise<void> {
-    let node = this.#root
-    const names = segments(directory)
-    for (const [index, name] of names.entries()) {
-      const next = node.entries.get(name) ?? newDirectory()
-      if (next.kind !== 'directory') throw systemError(index === names.length - 1 ? 'EEXIST' : 'ENOTDIR', directory)
-      node.entries.set(name, next)
-      node = next
-    }
+    await this.#enter('look', directory)
+    this.#tree.make(directory)
   }
 
   async rename(from: string, to: string): Promise<void> {
     await this.#enter('rename', from)
-    const source = this.#directory(path.dirname(from))
+    const source = this.#tree.directory(path.dirname(from))
     const node = source.entries.get(path.basename(from))
     if (!node) throw systemError('ENOENT', from)
-    const target = this.#directory(path.dirname(to))
+    const target = this.#tree.directory(path.dirname(to))
     const replaced = target.entries.get(path.basename(to))
     if (replaced === node) return
     if (node.kind === 'directory' && `${segments(to).join('/')}/`.startsWith(`${segments(from).join('/')}/`))
@@ -207,18 +229,24 @@ export class MemoryDisk implements Disk {
     if (replaced?.kind === 'file' && node.kind === 'directory') throw systemError('ENOTDIR', to)
     if (replaced?.kind === 'directory' && replaced.entries.size > 0) throw systemError('ENOTEMPTY', to)
     source.entries.delete(path.basename(from))
+    source.movedAway.set(path.basename(from), node)
     target.entries.set(path.basename(to), node)
+    if (replaced) this.#usedBytes = undefined
+    if (node.kind === 'directory') this.#tree.forgetPaths()
   }
 
   async remove(file: string): Promise<void> {
     await this.#enter('remove', file)
-    this.#file(file)
-    this.#directory(path.dirname(file)).entries.delete(path.basename(file))
+    this.#tree.file(file)
+    this.#tree.directory(path.dirname(file)).entries.delete(path.basename(file))
+    this.#usedBytes = undefined
   }
 
   async removeTree(directory: string): Promise<void> {
     await this.#enter('remove', directory)
-    if (this.#find(directory)) this.#directory(path.dirname(directory)).entries.delete(path.basename(directory))
+    if (this.#tree.find(directory)) this.#tree.directory(path.dirname(directory)).entries.delete(path.basename(directory))
+    this.#usedBytes = undefined
+    this.#tree.forgetPaths()
   }
 
   async syncDirectory(directory: string): Promise<void> {
@@ -227,13 +255,15 @@ export class MemoryDisk implements Disk {
 
   async #syncDirectory(directory: string, generation: number): Promise<void> {
     await this.#enter('syncDirectory', directory, generation)
-    const node = this.#directory(directory)
+    const node = this.#tree.directory(directory)
     node.synced = new Map(node.entries)
+    node.movedAway = new Map()
   }
 
   async space(directory: string): Promise<DiskSpace> {
-    this.#existing(directory)
-    return { totalBytes: this.#capacity(), freeBytes: Math.max(0, this.#capacity() - this.#used()) }
+    await this.#enter('look', directory)
+    this.#tree.existing(directory)
+    return { totalBytes: this.capacityBytes, freeBytes: Math.max(0, this.capacityBytes - this.#used()) }
   }
 
   async lockDirectory(directory: string): Promise<DirectoryLock> {
@@ -256,64 +286,20 @@ export class MemoryDisk implements Disk {
     if (generation !== this.#generation) throw systemError('EIO', `the machine crashed while ${file} was in use`)
   }
 
-  #newFile(content: Uint8Array): FileNode {
-    return { kind: 'file', content: content.slice(), sizeBytes: content.length, synced: content.slice(), modifiedMs: this.#now() }
-  }
-
   #reserve(bytes: number, file: string): void {
-    if (bytes > 0 && this.#used() + bytes > this.#capacity()) throw systemError('ENOSPC', file)
+    if (bytes > 0 && this.#used() + bytes > this.capacityBytes) throw systemError('ENOSPC', file)
   }
 
   #now(): number {
     return this.#options.now?.() ?? 0
   }
 
-  #capacity(): number {
-    return this.#options.capacityBytes ?? 2 ** 40
+  /** Bytes of all files, those that nobody has synced included. */
+  get usedBytes(): number {
+    return this.#used()
   }
 
   #used(): number {
-    const sum = (directory: DirectoryNode): number => {
-      let total = 0
-      for (const node of directory.entries.values()) total += node.kind === 'file' ? node.sizeBytes : sum(node)
-      return total
-    }
-    return sum(this.#root)
-  }
-
-  #find(file: string): Node | undefined {
-    return this.#walk(file).node
-  }
-
-  /** `code` says why there is no node. */
-  #walk(file: string): { readonly node?: Node; readonly code: string } {
-    let node: Node = this.#root
-    for (const name of segments(file)) {
-      if (node.kind !== 'directory') return { code: 'ENOTDIR' }
-      const next = node.entries.get(name)
-      if (!next) return { code: 'ENOENT' }
-      node = next
-    }
-    return { node, code: '' }
-  }
-
-  #existing(file: string): Node {
-    const { node, code } = this.#walk(file)
-    if (!node) throw systemError(code, file)
-    return node
-  }
-
-  #directory(directory: string): DirectoryNode {
-    const node = this.#existing(directory)
-    if (node.kind !== 'directory') throw systemError('ENOTDIR', directory)
-    return node
-  }
-
-  #file(file: string): FileNode {
-    const node = this.#existing(file)
-    if (node.kind !== 'file') throw systemError('EISDIR', file)
-    return node
+    return (this.#usedBytes ??= this.#tree.usedBytes())
   }
 }
-
-const segments = (file: string): string[] => file.split('/').filter((segment) => segment !== '' && segment !== '.')

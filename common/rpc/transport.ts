@@ -1,6 +1,6 @@
 /**
  * The seam to the network: requests and answers in the manner of HTTP, without its machinery. The real one is in
- * `http/`, the simulated one in `memory-transport.ts`; `test/contract/transport.suite.ts` holds for both.
+ * `http/`, the simulated one in `memory-network.ts`; `test/contract/transport.suite.ts` holds for both.
  *
  * Two ways to ask: a *call* is small, whole and buffered (control plane); an *exchange* streams (chunk bytes).
  */

@@ -41,9 +41,15 @@ export async function openSqliteStore(file: string, onFatal: (error: unknown) =>
   return assemble(clock, writer, reader, () => reader.close())
 }
 
-/** A store that lives as long as the process. Durable to nobody; for tests and simulation. */
-export async function openMemoryStore(clock: Clock, random: Random): Promise<MetadataStore> {
-  const connection = new SqliteConnection(IN_MEMORY, { readOnly: false })
+/**
+ * A store that lives as long as the process. Durable to nobody; for tests and simulation.
+ * @param connection to a fresh database in memory, for those who want to look at its rows
+ */
+export async function openMemoryStore(
+  clock: Clock,
+  random: Random,
+  connection = new SqliteConnection(IN_MEMORY, { readOnly: false }),
+): Promise<MetadataStore> {
   await connection.migrate()
   const inline: Writer = {
     write: async (request) => {

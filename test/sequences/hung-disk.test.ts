@@ -6,7 +6,7 @@ import { MemoryDisk } from '../../common/disk/memory-disk.js'
 import { silentLogger } from '../../common/observe/logger.js'
 import { SeededRandom } from '../../common/random/seeded-random.js'
 import { KiB, MINUTE_MS, SECOND_MS } from '../../common/units.js'
-import { SimCluster } from '../support/sim-cluster.js'
+import { SimCluster, type SimServer } from '../support/sim-cluster.js'
 import { pieces } from './one-file.js'
 
 const DIRECTORIES = ['/d0', '/d1', '/d2', '/d3']
@@ -51,7 +51,7 @@ test('one hung disk of four costs its own chunks: reads and writes go on, and th
       host: 'many',
     }),
   )
-  cluster.servers.push({ node: 'many', disk: memory, zone: 'zone-0', running: server })
+  cluster.servers.push({ ...(cluster.servers[0] as SimServer), node: 'many', disk: memory, running: server })
   const put = (index: number): Promise<unknown> =>
     cluster.client.uploadStream(pieces(new SeededRandom(index).bytes(100 * KiB)), `/b/${index}`)
   for (let index = 0; index < 40; index += 1) await cluster.run(put(index))

@@ -16,7 +16,7 @@ import type { ChunkId, ServerId, UploadId } from '../../common/ids.js'
 import type { AllocatedChunk } from '../../common/protocol/uploads.js'
 import { SeededRandom } from '../../common/random/seeded-random.js'
 import type { Transport } from '../../common/rpc/transport.js'
-import type { Fate } from '../../common/rpc/memory-transport.js'
+import type { Fate } from '../../common/rpc/memory-network.js'
 import { DAY_MS, KiB } from '../../common/units.js'
 import { SimCluster, type SimOptions, type SimServer } from '../support/sim-cluster.js'
 

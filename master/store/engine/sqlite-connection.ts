@@ -22,6 +22,17 @@ const compiler = new Kysely<Schema>({
   },
 })
 
+/** Compiled once, however many connections there are. */
+const compiledStatements = new WeakMap<object, CompiledStatement<unknown>>()
+
+function compiledOnce(statement: Statement<never, unknown>): CompiledStatement<unknown> {
+  const known = compiledStatements.get(statement)
+  if (known) return known
+  const compiled = statement.compile(compiler) as CompiledStatement<unknown>
+  compiledStatements.set(statement, compiled)
+  return compiled
+}
+
 export const IN_MEMORY = ':memory:'
 
 export class SqliteConnection {
@@ -29,7 +40,8 @@ export class SqliteConnection {
   readonly #prepared = new Map<Statement<never, unknown>, Prepared>()
   #changes: Database.Statement<unknown[]> | undefined
 
-  constructor(file: string, options: { readonly readOnly: boolean }) {
+  /** @param file or the bytes of a database, which is then copied into memory */
+  constructor(file: string | Buffer, options: { readonly readOnly: boolean }) {
     this.native = new Database(file, { readonly: options.readOnly, timeout: 10_000 })
     if (!options.readOnly) {
       this.native.pragma('journal_mode = WAL')
@@ -85,7 +97,7 @@ export class SqliteConnection {
   #prepare(statement: Statement<never, unknown>): Prepared {
     const known = this.#prepared.get(statement)
     if (known) return known
-    const compiled = statement.compile(compiler) as CompiledStatement<unknown>
+    const compiled = compiledOnce(statement)
     const prepared: Prepared = { compiled, native: this.native.prepare(compiled.sql) }
     this.#prepared.set(statement, prepared)
     return prepared

@@ -3,7 +3,7 @@ import { describe, expect, test } from '@jest/globals'
 import { SystemClock } from '../../../../common/clock/system-clock.js'
 import { SeededRandom } from '../../../../common/random/seeded-random.js'
 import { HttpTransport } from '../../../../common/rpc/http/http-transport.js'
-import { MemoryNetwork, MemoryTransport } from '../../../../common/rpc/memory-transport.js'
+import { MemoryNetwork } from '../../../../common/rpc/memory-network.js'
 import type { IncomingRequest, StreamResponse, Transport } from '../../../../common/rpc/transport.js'
 import { KiB, MiB } from '../../../../common/units.js'
 
@@ -13,7 +13,7 @@ const data = new SeededRandom(7).bytes(LENGTH)
 
 const makers: Record<string, () => { transport: Transport; host: string }> = {
   'real network': () => ({ transport: new HttpTransport(), host: '127.0.0.1' }),
-  'simulated network': () => ({ transport: new MemoryTransport(new MemoryNetwork(new SystemClock()), 'one'), host: 'one' }),
+  'simulated network': () => ({ transport: new MemoryNetwork(new SystemClock()).transport('one'), host: 'one' }),
 }
 
 interface Heard {
