@@ -85,6 +85,15 @@ export function metadataFilesSuite(name: string, open: () => Promise<StoreUnderT
       expect(await store.chunkHealth({})).toMatchObject({ total: 1, healthy: 0, underReplicated: 1 })
     })
 
+    test('a request that was refused stays refused: a late double of it does nothing', async () => {
+      const request = { id: 'late', digest: 'd' }
+      const remove = () => store.deleteFile({ path: '/b/late', purge: true, precondition: NO_PRECONDITION, request })
+      await expect(remove()).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' })
+      await fixture.upload('/b/late', [10])
+      await expect(remove()).rejects.toMatchObject({ code: 'FILE_NOT_FOUND' })
+      expect(await store.statFile({ path: '/b/late' })).toBeDefined()
+    })
+
     test('a request that is repeated is answered with its first result and not done again', async () => {
       await fixture.upload('/b/k', [5])
       const request = { id: 'r1', digest: 'd' }

@@ -7,7 +7,7 @@ import { newId } from '../../../common/ids.js'
 import type { Random } from '../../../common/random/random.js'
 import { toBytes } from '../codec.js'
 import { writes, type WriteName } from '../operations/index.js'
-import type { OperationContext } from '../operations/context.js'
+import { isKeptRefusal, keepRefusal, type OperationContext, type RequestKey } from '../operations/context.js'
 import type { SqliteConnection } from './sqlite-connection.js'
 import type { Operation } from './statement.js'
 
@@ -56,6 +56,7 @@ function commitBatch(connection: SqliteConnection, requests: readonly WriteReque
   const { native } = connection
   const context: OperationContext = { nowMs: services.now(), newId: () => toBytes(newId(services.random)) }
   native.exec('BEGIN IMMEDIATE')
+  const unchanged = connection.totalChanges()
   let rises = false
   const outcomes = requests.map((request) => {
     const before = connection.totalChanges()
@@ -63,7 +64,7 @@ function commitBatch(connection: SqliteConnection, requests: readonly WriteReque
     rises ||= outcome.ok && !QUIET.has(request.name) && connection.totalChanges() > before
     return outcome
   })
-  if (outcomes.some((outcome) => outcome.ok)) {
+  if (native.inTransaction && connection.totalChanges() > unchanged) {
     if (rises) native.exec('UPDATE meta SET position = position + 1')
     native.exec('COMMIT')
   } else {
@@ -85,6 +86,8 @@ function runOne(connection: SqliteConnection, context: OperationContext, request
     if (!native.inTransaction) throw error
     native.exec('ROLLBACK TO operation')
     native.exec('RELEASE operation')
+    const { request: key } = request.args as { readonly request?: RequestKey }
+    if (key && isKeptRefusal(error)) connection.execute(keepRefusal(context, request.name, key, error))
     return { ok: false, error }
   }
 }

@@ -1,6 +1,6 @@
 /** What every operation is given, and the small steps that many share: counters, the change log, kept results. */
 import { sql } from 'kysely'
-import { CairnError } from '../../../common/errors/cairn-error.js'
+import { CairnError, isCairnError } from '../../../common/errors/cairn-error.js'
 import { DAY_MS } from '../../../common/units.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
 
@@ -31,6 +31,14 @@ const expiredRequests = statement(
     sql<never>`delete from requests where request_id in (select request_id from requests where expires_ms < ${p.now} limit ${p.limit})`,
 )
 
+const insertRefusal = statement(
+  (_db, p: { id: string; operation: string; digest: string; result: string; expires: number }) =>
+    sql<never>`insert into requests (request_id, operation, digest, result, expires_ms)
+    values (${p.id}, ${p.operation}, ${p.digest}, ${p.result}, ${p.expires}) on conflict (request_id) do nothing`,
+)
+/** Begins a kept result that is an error; no JSON begins so. */
+const REFUSAL_MARK = '!'
+
 /** Runs `work` unless the request was done before: then its kept result is the answer. */
 export function* once<Result>(
   ctx: OperationContext,
@@ -47,6 +55,7 @@ export function* once<Result>(
         `Request id ${request.id} was used for another request (${kept.operation}). Use a fresh one for each request.`,
       )
     }
+    if (kept.result.startsWith(REFUSAL_MARK)) throw CairnError.fromJSON(JSON.parse(kept.result.slice(REFUSAL_MARK.length)))
     return JSON.parse(kept.result) as Result
   }
   const result = yield* work
@@ -59,6 +68,23 @@ export function* once<Result>(
     expires: ctx.nowMs + REQUEST_RESULT_KEPT_MS,
   })
   return result
+}
+
+/**
+ * A refusal is a result too: were it not kept, a delayed double of the request could still be carried out after its author
+ * has been told that it was not, and has gone on from there. Only those that no repetition may change.
+ */
+export const isKeptRefusal = (error: unknown): error is CairnError =>
+  isCairnError(error) && !error.retryable && error.code !== 'REQUEST_ID_REUSED'
+
+export function* keepRefusal(ctx: OperationContext, name: string, request: RequestKey, error: CairnError): Operation<void> {
+  yield* run(insertRefusal, {
+    id: request.id,
+    operation: name,
+    digest: request.digest,
+    result: REFUSAL_MARK + JSON.stringify(error),
+    expires: ctx.nowMs + REQUEST_RESULT_KEPT_MS,
+  })
 }
 
 export function* pruneRequests(ctx: OperationContext, args: { limit: number }): Operation<number> {
