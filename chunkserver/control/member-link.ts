@@ -320,6 +320,8 @@ export class MemberLink implements MembershipSource {
         token,
         timeoutMs: CALL_TIMEOUT_MS,
       })
+      // The master may have dropped rows of bad copies with others: it hears of them again.
+      store.retellCorrupt(shard)
       log.info({ shard, ...answer }, 'a shard was compared with the master')
     } catch (error) {
       log.warn({ shard, error: toCairnError(error) }, 'a shard report failed; its digest will differ again')

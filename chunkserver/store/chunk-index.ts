@@ -47,6 +47,14 @@ export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId']
     this.#put({ ...entry, sequence: 0, state: 'good' })
   }
 
+  /** Says again where a good copy lies: the digests tell of ids alone, and it may have been known to lie on another disk. */
+  retellGood(chunkId: ChunkId): void {
+    const entry = this.#entries.get(chunkId)
+    if (entry?.state !== 'good') return
+    const { lengthBytes, root, disk } = entry
+    this.#record({ kind: 'added', sequence: ++this.#sequence, chunkId, diskId: disk.diskId, lengthBytes, root })
+  }
+
   /** A bad copy found by the start-up scan, to be replaced. With a whole footer its good leaves can still be read. */
   loadCorrupt(chunkId: ChunkId, disk: DiskRef, footer: Pick<StoredChunk, 'lengthBytes' | 'root'> = NO_FOOTER): void {
     if (this.#entries.has(chunkId)) return
@@ -78,6 +86,13 @@ export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId']
     const entry = this.#take(chunkId)
     if (entry) this.#entries.set(chunkId, { ...entry, state: 'corrupt' })
     if (entry?.state !== 'corrupt') this.#record({ kind: 'corrupt', sequence: ++this.#sequence, chunkId })
+  }
+
+  /** Says again which copies of a shard are bad: the digests do not tell of them. */
+  retellCorrupt(shard: number): void {
+    for (const { state, chunkId } of this.#entries.values())
+      if (state === 'corrupt' && shardOf(chunkId) === shard)
+        this.#record({ kind: 'corrupt', sequence: ++this.#sequence, chunkId })
   }
 
   toStored(entry: IndexEntry<DiskRef>): StoredChunk {

@@ -77,6 +77,8 @@ export interface ChunkStore extends AsyncDisposable {
   /** Good copies of one of the 256 shards. */
   listShard(shard: number): StoredChunk[]
   digestOf(shard: number): IdSetDigest
+  /** Notes the bad copies of a shard as changes again: neither lists nor digests have them. */
+  retellCorrupt(shard: number): void
   /** Changes are numbered from here on; those found before (by the start-up scan) too. Called once, after registration. */
   startSequence(first: number): void
   /** The oldest unacknowledged changes. */

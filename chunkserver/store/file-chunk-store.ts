@@ -301,6 +301,10 @@ export class FileChunkStore implements ChunkStore {
     return this.#copies.index.listShard(shard)
   }
 
+  retellCorrupt(shard: number): void {
+    this.#copies.index.retellCorrupt(shard)
+  }
+
   digestOf(shard: number): IdSetDigest {
     return this.#copies.index.digestOf(shard)
   }

@@ -123,6 +123,10 @@ export class MemoryChunkStore implements ChunkStore {
     return this.#index.listShard(shard)
   }
 
+  retellCorrupt(shard: number): void {
+    this.#index.retellCorrupt(shard)
+  }
+
   digestOf(shard: number): IdSetDigest {
     return this.#index.digestOf(shard)
   }

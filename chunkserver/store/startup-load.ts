@@ -31,7 +31,10 @@ export async function loadCopies(disks: DiskSet, copies: CopyTable, footers: Blo
     if (copies.get(found.chunkId)) spare.push(found)
     else copies.loadCorrupt(found.disk, found.chunkId, found.fileBytes, found.footer)
   }
-  for (const found of spare) await unlessFailed(found.disk, () => dropSpare(found, copies, options))
+  for (const found of spare) {
+    await unlessFailed(found.disk, () => dropSpare(found, copies, options))
+    copies.index.retellGood(found.chunkId)
+  }
   for (const disk of disks.usable) await unlessFailed(disk, () => putBackUnreplaced(disk, copies, options))
 }
 

@@ -29,6 +29,7 @@ import type { BeatRecord, ServerRecord } from '../store/operations/servers.js'
 import type { ShardReport } from '../store/operations/replicas.js'
 import { stateAfterSilence, stateWhenHeard } from './liveness.js'
 import { Comparisons } from './comparisons.js'
+import { ToldChanges } from './told-changes.js'
 import { ServerViews, type ServerView } from './server-view.js'
 
 export interface ClusterEvents {
@@ -54,8 +55,7 @@ export class ClusterService {
   readonly #outbox = new Map<number, Command[]>()
   readonly #beats = new Map<number, BeatRecord>()
   readonly #liveness: Periodic
-  /** The last change that each server's heartbeats have told of, noted before it is applied. */
-  readonly #toldSequence = new Map<number, number>()
+  readonly #told: ToldChanges
   readonly #comparisons: Comparisons
   /** Some chunkserver has seen later metadata than this database had: noted in it, until an operator decides. */
   #deletionsHeld = false
@@ -70,6 +70,7 @@ export class ClusterService {
     this.#context = context
     this.#events = events
     this.#comparisons = new Comparisons(context.clock)
+    this.#told = new ToldChanges(context.store)
     const { clock, settings, log } = context
     this.#startedMs = clock.monotonic()
     this.#liveness = new Periodic({
@@ -206,11 +207,7 @@ export class ClusterService {
     if (view.state === 'suspect') await this.#heard(view)
     const current = this.views.byNo(serverNo) ?? view
     this.#beats.set(serverNo, { serverNo, atMs: store.now(), disks: body.disks, seen: body.seen })
-    const last = body.changes.at(-1)
-    if (last) {
-      this.#toldSequence.set(serverNo, last.sequence)
-      await store.applyChanges({ serverNo, changes: body.changes })
-    }
+    await this.#told.take(serverNo, body.changes)
     if (body.results.length > 0) await this.#events.onResults(current, body.results)
     await this.#events.onTasks(current, body.tasks)
     const shards = await this.#differingShards(serverNo, body.digests)
@@ -259,7 +256,7 @@ export class ClusterService {
       throw new CairnError('SERVER_UNREGISTERED', `Server ${serverId} must register again.`)
     const { serverNo } = view.record
     const { shard, asOfSequence, copies } = body
-    if (asOfSequence < (this.#toldSequence.get(serverNo) ?? 0)) {
+    if (asOfSequence < this.#told.sequence(serverNo)) {
       this.send(serverNo, { kind: 'report', shards: [shard] })
       return { added: 0, removed: 0 }
     }
@@ -284,7 +281,7 @@ export class ClusterService {
 
   /** Up to which change a server has told what it holds. An older receipt for a copy that it did not tell of is history. */
   toldSequence({ serverNo, incarnation }: Pick<ServerRecord, 'serverNo' | 'incarnation'>): number {
-    return Math.max(this.#toldSequence.get(serverNo) ?? 0, incarnation * SEQUENCES_PER_INCARNATION)
+    return Math.max(this.#told.sequence(serverNo), incarnation * SEQUENCES_PER_INCARNATION)
   }
 
   /** Until then a server that died while no master was watching still counts as live: nothing is given up on its word. */

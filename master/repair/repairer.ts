@@ -81,13 +81,10 @@ export class Repairer {
   }
 
   /** Servers have changed state: their chunks are looked at right away. */
-  statesChanged(lost: readonly number[]): void {
+  statesChanged(lost: number): void {
     const views = this.#cluster.views.all()
-    if (lost.length > 0) this.#brakes.serversLost(lost, views.length)
-    else {
-      const away = views.filter((view) => isAway(view.state)).map(({ record }) => record.serverNo)
-      this.#brakes.serversBack(away, views.length)
-    }
+    if (lost > 0) this.#brakes.serversLost(lost, views.length)
+    else this.#brakes.serversBack(views.filter((view) => isAway(view.state)).length, views.length)
     this.#rounds.poke()
   }
 

@@ -142,3 +142,23 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
   for (let turn = 0; turn < 1000 && !(await condition()); turn += 1) await new Promise<void>((resolve) => setImmediate(resolve))
   expect(await condition()).toBe(true)
 }
+
+test('a copy that lies on two disks counts once, and the master is told again on which', async () => {
+  const disk = new MemoryDisk()
+  const open = async (directories: readonly string[]): Promise<FileChunkStore> => {
+    const store = await FileChunkStore.open({ ...common, disk, directories })
+    store.startSequence(1000)
+    return store
+  }
+  const chunk = newChunk(MiB)
+  // One disk is away when the chunk comes to the other one a second time.
+  for (const directory of ['/one', '/two']) {
+    const store = await open([directory])
+    await put(store, chunk, dataOf(MiB))
+    await store.close()
+  }
+  const store = await open(['/one', '/two'])
+  const kept = store.find(chunk.chunkId)
+  expect(store.pendingChanges(10)).toMatchObject([{ kind: 'added', chunkId: chunk.chunkId, diskId: kept?.diskId }])
+  await store.close()
+})

@@ -6,6 +6,7 @@ import { SeededRandom } from '../../common/random/seeded-random.js'
 import { openMemoryStore, openSqliteStore } from '../../master/store/sqlite-store.js'
 import type { StoreUnderTest } from './metadata-store-fixture.js'
 import { metadataChunksSuite } from './metadata-chunks.suite.js'
+import { metadataJoiningSuite } from './metadata-joining.suite.js'
 import { metadataServersSuite } from './metadata-servers.suite.js'
 import { metadataFilesSuite } from './metadata-store.suite.js'
 
@@ -13,6 +14,7 @@ function metadataStoreSuite(name: string, open: () => Promise<StoreUnderTest>): 
   metadataFilesSuite(name, open)
   metadataChunksSuite(name, open)
   metadataServersSuite(name, open)
+  metadataJoiningSuite(name, open)
 }
 
 metadataStoreSuite('SQLite in memory, inline', async () => {

@@ -1,6 +1,6 @@
 import { SystemClock } from '../../common/clock/system-clock.js'
 import { HttpTransport } from '../../common/rpc/http/http-transport.js'
-import { MemoryNetwork } from '../../common/rpc/memory-transport.js'
+import { MemoryNetwork } from '../../common/rpc/memory-network.js'
 import { transportBodiesSuite } from './transport-bodies.suite.js'
 import { transportFailuresSuite } from './transport-failures.suite.js'
 import type { TransportUnderTest } from './transport-fixture.js'

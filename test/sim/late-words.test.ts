@@ -64,3 +64,27 @@ test('an old database deletes nothing, even when its position has passed what wa
   expect((await cluster.store.readPosition({})).epoch).toBe(epoch + 1)
   expect(await cluster.store.deletionsHeldSince({})).toBeNull()
 })
+
+test('a heartbeat that arrives a second time, late, does not bring a removed copy back', async () => {
+  const settings = { repairStartDelayMs: 1e9, heartbeatIntervalMs: 1_000 }
+  await using cluster = await SimCluster.start({ seed: 44, chunkservers: 3, settings })
+  let doubles = 0
+  // Doubles of all that the servers say while the file comes in arrive ten seconds later.
+  cluster.network.duplicate = (from) => {
+    if (!from.startsWith('cs-')) return undefined
+    doubles += 1
+    return 10_000
+  }
+  await cluster.run(cluster.client.uploadStream(pieces(new SeededRandom(1).bytes(100 * KiB)), '/b/file'))
+  await cluster.clock.advance(1_500)
+  cluster.network.duplicate = undefined
+  const server = cluster.servers[0] as SimServer
+  const [chunkId] = [...(server.running?.store.chunkIds() ?? [])]
+  await server.running?.store.remove(chunkId as ChunkId)
+  await cluster.clock.advance(20_000)
+  expect(doubles).toBeGreaterThan(0)
+  const serverNo = cluster.master.cluster.recordOf(server.running?.serverId as never)?.serverNo
+  const holders = (await cluster.store.getChunk({ chunkId: chunkId as ChunkId }))?.replicas.map((replica) => replica.serverNo)
+  expect(holders).toHaveLength(2)
+  expect(holders).not.toContain(serverNo)
+})

@@ -6,7 +6,7 @@ import { all, one, run, statement, type Operation } from '../engine/statement.js
 import type { DiskTable, ServerTable } from '../schema.js'
 
 const disksOf = statement((db, p: { server: number }) => db.selectFrom('disks').selectAll().where('server_no', '=', p.server))
-const findDisk = statement((db, p: { id: Uint8Array }) => db.selectFrom('disks').selectAll().where('disk_id', '=', p.id))
+export const findDisk = statement((db, p: { id: Uint8Array }) => db.selectFrom('disks').selectAll().where('disk_id', '=', p.id))
 const highestDisk = statement((db, _p: object) =>
   db.selectFrom('disks').select((eb) => eb.fn.max<number | null>('disk_no').as('highest')),
 )

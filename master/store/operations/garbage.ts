@@ -184,16 +184,18 @@ export function* handOutDeletions(
 export function* condemnOrphans(ctx: OperationContext, args: { before: number; limit: number }): Operation<number> {
   let condemned = 0
   for (const server of yield* all(serverNumbers, {})) {
-    const rows = yield* all(replicasInState, {
-      server: server.server_no,
-      state: ReplicaState.orphan,
-      before: args.before,
-      limit: args.limit,
-    })
-    for (const row of rows) {
-      if (yield* one(findChunk, { chunk: row.chunk_id })) continue
-      yield* run(setReplicaState, { server: server.server_no, chunk: row.chunk_id, state: ReplicaState.deleting, now: ctx.nowMs })
-      condemned += 1
+    for (const state of [ReplicaState.orphan, ReplicaState.corrupt]) {
+      const rows = yield* all(replicasInState, { server: server.server_no, state, before: args.before, limit: args.limit })
+      for (const row of rows) {
+        if (yield* one(findChunk, { chunk: row.chunk_id })) continue
+        yield* run(setReplicaState, {
+          server: server.server_no,
+          chunk: row.chunk_id,
+          state: ReplicaState.deleting,
+          now: ctx.nowMs,
+        })
+        condemned += 1
+      }
     }
   }
   return condemned

@@ -44,6 +44,15 @@ const markCorrupt = statement((db, p: { server: number; chunk: Uint8Array; now: 
 const findRow = statement((db, p: { server: number; chunk: Uint8Array }) =>
   db.selectFrom('replicas').select('state').where('server_no', '=', p.server).where('chunk_id', '=', p.chunk),
 )
+const anyDiskOf = statement((db, p: { server: number }) =>
+  db.selectFrom('disks').select('disk_no').where('server_no', '=', p.server).orderBy('disk_no').limit(1),
+)
+const enterCorrupt = statement(
+  (_db, p: { server: number; chunk: Uint8Array; disk: number; now: number; sequence: number }) =>
+    sql<never>`insert into replicas (server_no, chunk_id, disk_no, state, store_seq, changed_ms)
+    values (${p.server}, ${p.chunk}, ${p.disk}, ${sql.lit(ReplicaState.corrupt)}, ${p.sequence}, ${p.now})
+    on conflict (server_no, chunk_id) do nothing`,
+)
 const shardRows = statement((db, p: { server: number; from: Uint8Array; to: Uint8Array }) =>
   db
     .selectFrom('replicas')
@@ -125,10 +134,17 @@ export function* applyChanges(
     } else if (change.kind === 'removed') {
       yield* removeCopy(ctx, args.serverNo, chunk, change.sequence)
     } else {
-      yield* run(markCorrupt, { server: args.serverNo, chunk, now: ctx.nowMs, sequence: change.sequence })
-      yield* reassess(ctx, chunk)
+      yield* corruptCopy(ctx, args.serverNo, chunk, change.sequence)
     }
   }
+}
+
+/** A copy that nothing was known of, or nothing any more, is entered: what has no row is never removed. */
+function* corruptCopy(ctx: OperationContext, server: number, chunk: Uint8Array, sequence: number): Operation<void> {
+  const changed = yield* run(markCorrupt, { server, chunk, now: ctx.nowMs, sequence })
+  const disk = changed > 0 ? undefined : yield* one(anyDiskOf, { server })
+  if (disk) yield* run(enterCorrupt, { server, chunk, disk: disk.disk_no, now: ctx.nowMs, sequence })
+  yield* reassess(ctx, chunk)
 }
 
 function* removeCopy(ctx: OperationContext, server: number, chunk: Uint8Array, sequence: number): Operation<void> {

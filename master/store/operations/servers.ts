@@ -6,11 +6,12 @@ import { toBytes, toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
 import type { ServerTable } from '../schema.js'
 import type { OperationContext } from './context.js'
-import { applyState, syncDisks } from './disks.js'
+import { applyState, findDisk, syncDisks } from './disks.js'
 import { refreshDomains } from './domains.js'
 import { startSweep, sweepNow, wakeRepairs } from './health.js'
 
 const findById = statement((db, p: { id: Uint8Array }) => db.selectFrom('servers').selectAll().where('server_id', '=', p.id))
+const findByNo = statement((db, p: { server: number }) => db.selectFrom('servers').selectAll().where('server_no', '=', p.server))
 const stateOf = statement((db, p: { server: number }) =>
   db.selectFrom('servers').select('state').where('server_no', '=', p.server),
 )
@@ -162,13 +163,26 @@ export interface RegisterServerArgs {
 
 /** @throws `SERVER_ID_CONFLICT` when a disk belongs to another server */
 export function* registerServer(ctx: OperationContext, args: RegisterServerArgs): Operation<ServerRecord> {
-  const known = args.serverId === null ? undefined : yield* one(findById, { id: toBytes(args.serverId) })
+  const known = args.serverId === null ? yield* joinedUnheard(args) : yield* one(findById, { id: toBytes(args.serverId) })
   const row = known ? yield* comeBack(ctx, known, args) : yield* join(ctx, args)
   yield* syncDisks(row, args.disks)
   yield* refreshDomains()
   yield* sweepNow(ctx, row.server_no)
   yield* wakeRepairs()
   return toRecord(row)
+}
+
+/**
+ * Who a server without an id is, if it has joined before: the answer with its id was lost, or it ended before it had
+ * written the id down. Its disks say so, at the same place; at another one they are copies.
+ */
+function* joinedUnheard(args: RegisterServerArgs): Operation<ServerTable | undefined> {
+  for (const { diskId, path } of args.disks) {
+    const disk = yield* one(findDisk, { id: toBytes(diskId) })
+    const server = disk && (yield* one(findByNo, { server: disk.server_no }))
+    if (disk?.path === path && server?.host === args.host) return server
+  }
+  return undefined
 }
 
 function* join(ctx: OperationContext, args: RegisterServerArgs): Operation<ServerTable> {

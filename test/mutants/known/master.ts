@@ -82,7 +82,7 @@ export const MASTER_MUTANTS: readonly Mutant[] = [
     name: 'overtaken-report-counts',
     bug: 'A list of copies brings back one that its server has told gone since.',
     file: 'master/cluster/cluster-service.ts',
-    find: '    if (asOfSequence < (this.#toldSequence.get(serverNo) ?? 0)) {\n',
+    find: '    if (asOfSequence < this.#told.sequence(serverNo)) {\n',
     replace: '    if (asOfSequence < 0) {\n',
     caughtBy: [
       jest('test/sim/late-words.test.ts', 'a report that a later change has overtaken does not bring a removed copy back'),
