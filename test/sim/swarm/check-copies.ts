@@ -1,0 +1,70 @@
+/**
+ * What must hold of the copies on disks, checked in the moment when something is answered or taken away: a commit stands
+ * for synced copies, and no copy that counts is ever removed.
+ */
+import type { FileInfo } from '../../../common/protocol/files.js'
+import { chunkIn, goodHolders, isGood } from './cluster-copies.js'
+import { Violation } from './model.js'
+import { hex, type Rows } from './rows.js'
+import type { World } from './world.js'
+
+const ReplicaState = { good: 0 } as const
+const LIVE = 1
+
+/** Copies that we have destroyed and of which the metadata cannot know yet: by server and chunk. */
+export const ghost = (node: string, chunkId: string): string => `${node} ${chunkId}`
+
+/** The servers on which a chunk's copies are, or would be had we not destroyed them behind everyone's back. */
+function holders(world: World, rows: Rows, chunkId: string): Set<string> {
+  const nodes = new Set(goodHolders(world.cluster.servers, chunkId, world.unreadable).map((server) => server.node))
+  for (const row of rows.replicas(chunkId)) {
+    const server = rows.serverOf(row)
+    if (row.state === ReplicaState.good && server && world.destroyed.has(ghost(server.node, chunkId))) nodes.add(server.node)
+  }
+  return nodes
+}
+
+/** An acknowledged commit: each chunk is durable on at least minReplicas servers, in as many zones as it can. */
+export function checkCommit(world: World, rows: Rows, file: FileInfo, minReplicas: number): void {
+  const chunks = rows.all<{ chunk_id: Uint8Array }>(
+    'select chunk_id from manifest_chunks where manifest_id = ?',
+    Buffer.from(file.manifestId, 'hex'),
+  )
+  for (const { chunk_id: id } of chunks) {
+    const chunkId = hex(id)
+    const nodes = holders(world, rows, chunkId)
+    if (nodes.size < minReplicas) {
+      throw new Violation(
+        `${file.path} was acknowledged with ${nodes.size} durable copies of chunk ${chunkId} (${[...nodes].join(', ')}), ${minReplicas} are promised`,
+      )
+    }
+  }
+}
+
+/** A copy that is to go by decision of the metadata: enough others must count. */
+export function checkTrim(rows: Rows, chunkId: string): void {
+  const chunk = rows.chunk(chunkId)
+  if (!chunk || chunk.state !== LIVE) return
+  const serving = rows.replicas(chunkId).filter((row) => row.state === ReplicaState.good && row.serving === 1).length
+  if (serving < chunk.wanted)
+    throw new Violation(`a copy of chunk ${chunkId} was given up with ${serving} of ${chunk.wanted} left`)
+}
+
+/** A chunk file that a server is about to take away: not when its copy is good and counts. */
+export function checkRemoval(world: World, rows: Rows, node: string, file: string): void {
+  const chunkId = /\/chunks\/..\/([0-9a-f]{32})\.chunk$/.exec(file)?.[1]
+  const server = world.cluster.servers.find((candidate) => candidate.node === node)
+  const directory = file.slice(0, file.indexOf('/', 1))
+  const disk = server?.disks.get(directory)
+  if (!chunkId || !server || !disk || world.unreadable.get(disk)?.has(file)) return
+  const bytes = disk.peek(file)
+  if (!bytes || chunkIn(bytes)?.chunkId !== chunkId || disk.peek(file.replace(/chunk$/, 'bad'))) return
+  if (rows.chunk(chunkId)?.state !== LIVE || !rows.isReferenced(chunkId)) return
+  // One copy per server counts: of two, either may go.
+  const onOtherDisk = [...server.disks].some(([other, at]) => other !== directory && isGood(at, other, chunkId, world.unreadable))
+  if (onOtherDisk) return
+  const row = rows.replicas(chunkId).find((candidate) => rows.serverOf(candidate) === server)
+  if (row?.state === ReplicaState.good && row.serving === 1) {
+    throw new Violation(`${node} took its good copy of chunk ${chunkId} away, which the metadata counts on`)
+  }
+}

@@ -1,0 +1,59 @@
+/** What lies on the disks of a simulated cluster, seen from outside: which copies of a chunk there are, and which are good. */
+import { leafLength, LEAF_BYTES } from '../../../common/checksum/tree.js'
+import { xxh64 } from '../../../common/checksum/xxh64.js'
+import type { MemoryDisk } from '../../../common/disk/memory-disk.js'
+import { decodeFooter, decodeTrailer, TRAILER_BYTES } from '../../../chunkserver/store/chunk-file.js'
+import type { SimServer } from '../../support/sim-cluster.js'
+
+export interface Copy {
+  readonly chunkId: string
+  readonly server: SimServer
+  readonly directory: string
+  readonly disk: MemoryDisk
+  readonly file: string
+}
+
+const CHUNK = /\/([0-9a-f]{32})\.chunk$/
+
+export const chunkFile = (directory: string, chunkId: string): string =>
+  `${directory}/chunks/${chunkId.slice(0, 2)}/${chunkId}.chunk`
+
+/** Where each copy lies that a start of its server would find: by directory, then by name. */
+export function* copiesOn(server: SimServer): Generator<Copy> {
+  for (const [directory, disk] of server.disks) {
+    for (const file of disk.peekFiles(`${directory}/chunks`)) {
+      const chunkId = CHUNK.exec(file)?.[1]
+      if (chunkId) yield { chunkId, server, directory, disk, file }
+    }
+  }
+}
+
+/** The chunk that a file's bytes are, all checksums right; undefined when they are none. */
+export function chunkIn(bytes: Uint8Array): { readonly chunkId: string; readonly lengthBytes: number } | undefined {
+  if (bytes.length < TRAILER_BYTES) return undefined
+  const start = decodeTrailer(bytes, bytes.length)
+  const footer = start === undefined ? undefined : decodeFooter(bytes.subarray(start), bytes.length)
+  if (!footer) return undefined
+  for (let leaf = 0; leaf < footer.leafSums.length; leaf += 1) {
+    const at = leaf * LEAF_BYTES
+    if (xxh64(bytes.subarray(at, at + leafLength(footer.lengthBytes, leaf))) !== footer.leafSums[leaf]) return undefined
+  }
+  return footer
+}
+
+/** Files that cannot be read at some place, however often it is tried. */
+export type Unreadable = ReadonlyMap<MemoryDisk, ReadonlySet<string>>
+
+/** Whether a good copy lies at this place that would survive a power cut, and that its server does not hold to be bad. */
+export function isGood(disk: MemoryDisk, directory: string, chunkId: string, unreadable: Unreadable): boolean {
+  const file = chunkFile(directory, chunkId)
+  if (unreadable.get(disk)?.has(file) || disk.peek(file.replace(/\.chunk$/, '.bad'))) return false
+  const durable = disk.durable(file)
+  if (!durable || !disk.peek(file)) return false
+  return chunkIn(durable)?.chunkId === chunkId
+}
+
+/** The servers with a good, durable copy of a chunk. */
+export function goodHolders(servers: readonly SimServer[], chunkId: string, unreadable: Unreadable): SimServer[] {
+  return servers.filter((server) => [...server.disks].some(([directory, disk]) => isGood(disk, directory, chunkId, unreadable)))
+}
