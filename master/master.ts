@@ -51,7 +51,9 @@ export class Master implements AsyncDisposable {
     this.context = context
     this.cluster = new ClusterService(context, {
       onStatesChanged: (changes) => {
-        this.repairer.statesChanged(changes.filter(({ server, from }) => isLoss(from, server.state)).length)
+        this.repairer.statesChanged(
+          changes.filter(({ server, from }) => isLoss(from, server.state)).map(({ server }) => server.record.serverNo),
+        )
       },
       onResults: (_server, results) => this.repairer.results(results),
       onTasks: (server, taskIds) => this.repairer.running(server.record.serverNo, taskIds),

@@ -28,7 +28,8 @@ export class RepairBrakes {
   readonly #clock: Clock
   readonly #startedMs: number
   readonly #startDelayMs: number
-  #losses: { readonly atMs: number; readonly servers: number }[] = []
+  /** When each server that has been lost of late was, those that are back left out. */
+  readonly #lostMs = new Map<number, number>()
   #massLossUntilMs = -Infinity
 
   constructor(clock: Clock, settings: Pick<MasterSettings, 'repairStartDelayMs'>) {
@@ -37,19 +38,26 @@ export class RepairBrakes {
     this.#startDelayMs = settings.repairStartDelayMs
   }
 
-  /** Servers have just been lost, of `total` that the cluster has. */
-  serversLost(servers: number, total: number): void {
+  /** These servers have just been lost, of `total` that the cluster has. One that is lost again and again is one server. */
+  serversLost(servers: readonly number[], total: number): void {
     const nowMs = this.#clock.monotonic()
-    this.#losses = [...this.#losses.filter((loss) => nowMs - loss.atMs < MASS_LOSS_WINDOW_MS), { atMs: nowMs, servers }]
-    const lost = this.#losses.reduce((sum, loss) => sum + loss.servers, 0)
-    if (isMass(lost, total)) this.#massLossUntilMs = nowMs + MASS_LOSS_HOLD_MS
+    if (!this.#massLoss()) this.#forget((lostMs) => nowMs - lostMs >= MASS_LOSS_WINDOW_MS)
+    for (const server of servers) this.#lostMs.set(server, nowMs)
+    if (isMass(this.#lostMs.size, total)) this.#massLossUntilMs = nowMs + MASS_LOSS_HOLD_MS
   }
 
-  /** Servers have returned, and `missing` of `total` are still away. Few enough end the hold: what they lack is real. */
-  serversBack(missing: number, total: number): void {
-    if (isMass(missing, total)) return
-    this.#losses = []
+  /**
+   * Servers have returned, and these of `total` are still away. When few enough of those that vanished together are, the
+   * hold ends: what they lack is real. Who was away before that does not count.
+   */
+  serversBack(away: readonly number[], total: number): void {
+    this.#forget((_lostMs, server) => !away.includes(server))
+    if (isMass(this.#lostMs.size, total)) return
     this.#massLossUntilMs = -Infinity
+  }
+
+  #forget(which: (lostMs: number, server: number) => boolean): void {
+    for (const [server, lostMs] of this.#lostMs) if (which(lostMs, server)) this.#lostMs.delete(server)
   }
 
   /** The classes that may be repaired now, most urgent first. */

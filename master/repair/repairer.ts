@@ -81,10 +81,13 @@ export class Repairer {
   }
 
   /** Servers have changed state: their chunks are looked at right away. */
-  statesChanged(lost: number): void {
+  statesChanged(lost: readonly number[]): void {
     const views = this.#cluster.views.all()
-    if (lost > 0) this.#brakes.serversLost(lost, views.length)
-    else this.#brakes.serversBack(views.filter((view) => isAway(view.state)).length, views.length)
+    if (lost.length > 0) this.#brakes.serversLost(lost, views.length)
+    else {
+      const away = views.filter((view) => isAway(view.state)).map(({ record }) => record.serverNo)
+      this.#brakes.serversBack(away, views.length)
+    }
     this.#rounds.poke()
   }
 

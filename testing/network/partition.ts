@@ -9,7 +9,7 @@ export const CLIENTS = 'clients'
 export interface PartitionOptions {
   /**
    * `stall` (default): bytes are held back and nobody is told, as when a cable is pulled; they arrive after {@link Partition}
-   * heals, as they would by retransmission. `refuse`: connections are reset, new ones at once.
+   * heals, as they would by retransmission. `refuse`: connections are cut, new ones at once.
    */
   readonly mode?: 'stall' | 'refuse'
   /** Seen from the first member: `both` (default), what it sends (`out`), or what is sent to it (`in`). */

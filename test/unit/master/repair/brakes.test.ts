@@ -6,6 +6,9 @@ import { HealthClass } from '../../../../master/store/schema.js'
 
 const HELD = [HealthClass.lastCopy]
 
+/** So many servers, from one on. */
+const servers = (count: number, from = 1): number[] => Array.from({ length: count }, (_, index) => from + index)
+
 async function started(): Promise<{ clock: VirtualClock; brakes: RepairBrakes }> {
   const clock = new VirtualClock()
   const brakes = new RepairBrakes(clock, { repairStartDelayMs: 30_000 })
@@ -36,7 +39,7 @@ describe('repair brakes', () => {
     ['251 of a thousand', 251, 1000, HELD],
   ])('losing %s at once', async (_what, lost, total, allowed) => {
     const { brakes } = await started()
-    brakes.serversLost(lost, total)
+    brakes.serversLost(servers(lost), total)
     expect(brakes.allowed()).toEqual(allowed)
     expect(brakes.reason() === null).toBe(allowed === ALL)
   })
@@ -44,19 +47,19 @@ describe('repair brakes', () => {
   test('losses within a minute add up, those further apart do not', async () => {
     const { clock, brakes } = await started()
     for (let lost = 0; lost < 4; lost += 1) {
-      brakes.serversLost(1, 8)
+      brakes.serversLost([lost], 8)
       await clock.advance(31_000)
     }
     expect(brakes.allowed()).toEqual(ALL)
-    brakes.serversLost(1, 8)
+    brakes.serversLost([4], 8)
     await clock.advance(10_000)
-    brakes.serversLost(1, 8)
+    brakes.serversLost([5], 8)
     expect(brakes.allowed()).toEqual(HELD)
   })
 
   test('the hold lapses ten minutes after the last loss', async () => {
     const { clock, brakes } = await started()
-    brakes.serversLost(5, 10)
+    brakes.serversLost(servers(5), 10)
     await clock.advance(10 * MINUTE_MS - 1)
     expect(brakes.allowed()).toEqual(HELD)
     await clock.advance(1)
@@ -66,12 +69,32 @@ describe('repair brakes', () => {
 
   test('the hold ends as soon as few enough are away', async () => {
     const { brakes } = await started()
-    brakes.serversLost(5, 10)
-    brakes.serversBack(3, 10)
+    brakes.serversLost(servers(5), 10)
+    brakes.serversBack(servers(3), 10)
     expect(brakes.allowed()).toEqual(HELD)
-    brakes.serversBack(2, 10)
+    brakes.serversBack(servers(2), 10)
     expect(brakes.allowed()).toEqual(ALL)
-    brakes.serversLost(1, 10)
+    brakes.serversLost([9], 12)
+    expect(brakes.allowed()).toEqual(ALL)
+  })
+
+  test('one server that is lost three times is one server', async () => {
+    const { clock, brakes } = await started()
+    for (let lost = 0; lost < 3; lost += 1) {
+      brakes.serversLost([1], 6)
+      await clock.advance(5_000)
+      brakes.serversBack([], 6)
+    }
+    expect(brakes.allowed()).toEqual(ALL)
+  })
+
+  test('servers that were dead long before do not keep the hold when those that vanished together are back', async () => {
+    const { clock, brakes } = await started()
+    brakes.serversLost([7, 8, 9], 20)
+    await clock.advance(20 * MINUTE_MS)
+    brakes.serversLost([1, 2, 3], 9)
+    expect(brakes.allowed()).toEqual(HELD)
+    brakes.serversBack([7, 8, 9], 9)
     expect(brakes.allowed()).toEqual(ALL)
   })
 })
