@@ -9,7 +9,7 @@
 import { isReceiptGenuine } from '../../common/auth/receipt.js'
 import { Periodic } from '../../common/flow/periodic.js'
 import { newId, type ChunkId, type TaskId } from '../../common/ids.js'
-import type { RepairSpeed, TaskResult } from '../../common/protocol/cluster.js'
+import { shardOf, type RepairSpeed, type TaskResult } from '../../common/protocol/cluster.js'
 import { MINUTE_MS, SECOND_MS } from '../../common/units.js'
 import type { ClusterService } from '../cluster/cluster-service.js'
 import { isAway } from '../cluster/liveness.js'
@@ -101,8 +101,8 @@ export class Repairer {
     const deferrals: Deferral[] = []
     for (const result of results) {
       const active = this.#transfers.get(result.taskId)
-      if (result.kind === 'replicated') await this.#copied(result)
-      else
+      const failure = result.kind === 'failed' ? `${result.code}: ${result.message}` : await this.#copied(result)
+      if (result.kind === 'failed')
         this.#context.log.warn(
           { taskId: result.taskId, chunkId: active?.assignment.candidate.chunkId, code: result.code, reason: result.message },
           'a copy failed',
@@ -110,7 +110,7 @@ export class Repairer {
       if (!active) continue
       this.#transfers.end(result.taskId, active)
       if (result.kind === 'failed') this.#transfers.refused(active, result.code)
-      deferrals.push(result.kind === 'replicated' ? again(active) : this.#failed(active, `${result.code}: ${result.message}`))
+      deferrals.push(failure === undefined ? again(active) : this.#failed(active, failure))
     }
     await this.#defer(deferrals)
     await this.#plan()
@@ -123,16 +123,22 @@ export class Repairer {
     await this.#defer(lost.map(([, active]) => again(active)))
   }
 
-  async #copied(result: Extract<TaskResult, { kind: 'replicated' }>): Promise<void> {
+  /** @returns why the copy does not count, if it does not: the next attempt then waits, or it would follow at once for ever */
+  async #copied(result: Extract<TaskResult, { kind: 'replicated' }>): Promise<string | undefined> {
     const target = this.#cluster.recordOf(result.receipt.serverId)
     if (!target || !isReceiptGenuine(target.receiptKey, result.receipt)) {
       this.#context.log.warn({ receipt: result.receipt }, 'a receipt of a copy is not genuine')
-      return
+      return 'the receipt of the copy is not genuine'
     }
     const { serverNo } = target
     const toldSequence = this.#cluster.toldSequence(target)
-    await this.#context.store.addReplica({ serverNo, receipt: result.receipt, toldSequence })
+    if (!(await this.#context.store.addReplica({ serverNo, receipt: result.receipt, toldSequence }))) {
+      // It had the copy already, from before it last told what it holds. What is true it says itself.
+      this.#cluster.send(serverNo, { kind: 'report', shards: [shardOf(result.receipt.chunkId)] })
+      return 'the receipt of the copy is older than what its server has told: it is asked what it holds'
+    }
     this.#transfers.done(result.receipt.lengthBytes)
+    return undefined
   }
 
   async #round(signal: AbortSignal): Promise<void> {
