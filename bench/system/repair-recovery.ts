@@ -38,12 +38,12 @@ export const repairRecovery: Workload = {
 
 interface Recovery {
   readonly bytes: number
-  /** From the first copied byte to the last. */
+  /** From when copies are first under way until every chunk has its own. */
   readonly seconds: number
   /** From the kill until every chunk has its copies, and until none has a single one. */
   readonly totalSeconds: number
   readonly lastCopySeconds: number
-  /** Bytes copied when the last of the single copies had its second one, beyond what those weigh: others that came before. */
+  /** The most chunks with a single copy that were seen at once. */
   readonly lastCopies: number
 }
 
@@ -118,7 +118,6 @@ async function recover(
 
 async function watchRecovery(cluster: BenchCluster, killedMs: number): Promise<Recovery> {
   let firstMs: number | undefined
-  let firstBytes = 0
   let bytes = 0
   let lastCopies = 0
   let lastCopyMs = killedMs
@@ -126,10 +125,7 @@ async function watchRecovery(cluster: BenchCluster, killedMs: number): Promise<R
     const status = await cluster.status()
     const nowMs = performance.now()
     const { progress, classes } = status.repair
-    if (progress.copiedBytes > 0 && firstMs === undefined) {
-      firstMs = nowMs
-      firstBytes = progress.copiedBytes
-    }
+    if (status.repair.active > 0) firstMs ??= nowMs
     bytes = Math.max(bytes, progress.copiedBytes)
     lastCopies = Math.max(lastCopies, classes.lastCopy)
     if (classes.lastCopy > 0 || lastCopies === 0) lastCopyMs = nowMs
@@ -137,7 +133,7 @@ async function watchRecovery(cluster: BenchCluster, killedMs: number): Promise<R
     if (firstMs !== undefined && total > 0 && healthy + unavailable === total) {
       const seconds = (nowMs - firstMs) / 1000
       const since = (atMs: number): number => (atMs - killedMs) / 1000
-      return { bytes: bytes - firstBytes, seconds, totalSeconds: since(nowMs), lastCopySeconds: since(lastCopyMs), lastCopies }
+      return { bytes, seconds, totalSeconds: since(nowMs), lastCopySeconds: since(lastCopyMs), lastCopies }
     }
     if (nowMs - killedMs > PATIENCE_MS)
       throw new Error(`not repaired within ${PATIENCE_MS / 60_000} minutes: ${JSON.stringify(status)}`)
