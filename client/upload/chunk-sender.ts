@@ -8,6 +8,7 @@ import { StreamBlocks } from '../../common/bytes/stream-blocks.js'
 import type { Block } from '../../common/bytes/block-pool.js'
 import { sleep } from '../../common/clock/clock.js'
 import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
+import { isErrorCode } from '../../common/errors/error-codes.js'
 import { backoffDelayMs } from '../../common/flow/backoff.js'
 import type { ServerId } from '../../common/ids.js'
 import {
@@ -21,6 +22,7 @@ import {
   putResult,
   REQUEST_ID_HEADER,
   type Hop,
+  type HopFailure,
   type PutResult,
   type ReceiptJson,
 } from '../../common/protocol/chunk-data.js'
@@ -114,14 +116,24 @@ export class ChunkSender {
     return { index, offset, lengthBytes, root }
   }
 
-  /** Gets receipts from at least minReplicas servers. */
+  /** Gets receipts from at least minReplicas servers. @throws the last failure when new targets have failed like those before */
   async #deliver(payload: ChunkPayload, delivery: Delivery): Promise<void> {
     const { minReplicas } = this.#session.info
+    let receiptsAtRenewal: number | undefined
+    let last: HopFailure | undefined
     while (delivery.receipts.size < minReplicas) {
+      const { allocation } = delivery
       const chain = await this.#nextChain(payload, delivery)
+      if (allocation !== undefined && delivery.allocation !== allocation) {
+        // Whom the master names next may well be the same servers again: who takes them on does so after a while.
+        if (last && receiptsAtRenewal === delivery.receipts.size) throw failureError(last)
+        receiptsAtRenewal = delivery.receipts.size
+      }
+      last = undefined
       const result = await this.#sendAlong(chain, payload, delivery)
       for (const receipt of result.receipts) delivery.accept(receipt)
       for (const failure of result.failures) {
+        last = failure
         delivery.exclude(failure.serverId)
         this.#session.avoid(failure.serverId)
         this.#hooks.onNotice(
@@ -258,6 +270,8 @@ async function readLeaf(payload: ChunkPayload, leaf: number, block: Block): Prom
     throw error
   }
 }
+
+const failureError = ({ code, message }: HopFailure): CairnError => new CairnError(isErrorCode(code) ? code : 'INTERNAL', message)
 
 /** The first hop itself is to blame, and another may take its place. */
 function isHeadFault(error: unknown): error is CairnError {
