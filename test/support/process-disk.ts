@@ -134,8 +134,12 @@ export class ProcessDisk implements Disk {
   }
 
   async lockDirectory(directory: string): Promise<DirectoryLock> {
-    const lock = await this.#run('lock', directory, () => this.#on(directory).lockDirectory(directory))
-    this.#locks.push(lock)
-    return lock
+    return this.#run('lock', directory, async () => {
+      const lock = await this.#on(directory).lockDirectory(directory)
+      // Whoever was killed meanwhile does not come to hold it.
+      if (this.#process.killed) lock.release()
+      else this.#locks.push(lock)
+      return lock
+    })
   }
 }

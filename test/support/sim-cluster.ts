@@ -158,7 +158,7 @@ export class SimCluster implements AsyncDisposable {
     const mounts = new Map([...server.disks].map(([directory, disk]) => [directory.slice(1), disk]))
     const view = new ProcessDisk(this.clock, process, mounts, this.#options.diskHooks?.(server.node) ?? {})
     Object.assign(server, { process, view })
-    const running = await Chunkserver.open({
+    const opening = Chunkserver.open({
       clock: process,
       random: new SeededRandom(this.random.integer(2 ** 31)),
       log: this.#log(server.node),
@@ -172,6 +172,8 @@ export class SimCluster implements AsyncDisposable {
       rack: '',
       host: server.node,
     })
+    // A process that is gone has nothing to say any more, not even that it failed.
+    const running = await opening.finally(() => process.gate())
     if (server.process === process) server.running = running
   }
 
