@@ -67,6 +67,18 @@ test('a delete command that waited for its server while the other copies died ne
   await file.expectWhole()
 })
 
+test('a surplus copy whose deletion was never asked for is given back at once when the others are gone', async () => {
+  const { file, trimmed } = await withTrimmedCopy(105)
+  await using _ = file
+  const { cluster } = file
+  const serverNo = file.serverNo(trimmed)
+  for (const index of [0, 1, 2, 3]) if (index !== trimmed) cluster.kill(index)
+  await cluster.clock.advance(10 * SECOND_MS)
+  expect(await cluster.store.giveBackSurplus({ before: cluster.store.now() - 2 * MINUTE_MS, limit: 10 })).toBe(1)
+  expect((await file.states()).get(serverNo)).toBe(ReplicaState.good)
+  await file.expectWhole()
+})
+
 test('a surplus copy is given back only when no command for it can be on its way any more', async () => {
   const { file, trimmed } = await withTrimmedCopy(103, { garbageIntervalMs: SECOND_MS })
   await using _ = file

@@ -60,7 +60,8 @@ export function* trimReplica(ctx: OperationContext, args: { chunkId: string; ser
   const own = isGood ? ((yield* one(diskOf, { disk: replica.disk_no }))?.lasting ?? 0) : 0
   if (!(yield* isGood ? hasAllCopies(chunk, 'lasting', own) : hasAllCopies(chunk, 'serving'))) return false
   const state = isGood ? ReplicaState.surplus : ReplicaState.deleting
-  yield* run(setReplicaState, { server: args.serverNo, chunk, state, now: ctx.nowMs })
+  // Of a surplus copy the time says when its deletion was last asked for: never yet, so it can be given back at once.
+  yield* run(setReplicaState, { server: args.serverNo, chunk, state, now: isGood ? 0 : ctx.nowMs })
   yield* reassess(ctx, chunk)
   return true
 }
