@@ -2,7 +2,7 @@
  * A fixed pool of page-aligned blocks, 1 MiB each unless said otherwise: the only memory that chunk bytes pass through.
  *
  * The memory of a `WebAssembly.Memory` starts on a page boundary, which is what `O_DIRECT` asks for, and one that is
- * created with `initial = maximum` never grows, so that views of it stay valid. Pages cost nothing until first touched.
+ * created with `initial = maximum` never grows, so that views of it stay valid. A pool is made of several, as they are needed.
  */
 import { assert } from '../assert.js'
 import { DISK_ALIGNMENT_BYTES } from '../disk/disk.js'
@@ -16,6 +16,8 @@ declare const WebAssembly: {
   readonly Memory: new (size: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer }
 }
 const WASM_PAGE_BYTES = 65536
+/** Blocks that come into being together. Each memory is one allocation to V8, which collects garbage the sooner the more there is of it. */
+const SLAB_BLOCKS = 8
 
 /** Exclusive use of one block until {@link Block.release}, which may be called once. */
 export interface Block {
@@ -25,6 +27,9 @@ export interface Block {
 
 export class BlockPool {
   readonly #free: Uint8Array[] = []
+  readonly #blockBytes: number
+  /** Blocks that there is no memory for yet. */
+  #unmade: number
   readonly #permits: Semaphore
   readonly capacity: number
 
@@ -32,12 +37,8 @@ export class BlockPool {
   constructor(blockCount: number, blockBytes = BLOCK_BYTES) {
     assert(blockCount > 0, 'a block pool holds at least one block')
     assert(blockBytes % DISK_ALIGNMENT_BYTES === 0, 'blocks are aligned')
-    const pages = Math.ceil((blockCount * blockBytes) / WASM_PAGE_BYTES)
-    const memory = new WebAssembly.Memory({ initial: pages, maximum: pages })
-    // Pushed in reverse, so that the same few low blocks are reused while load is light and RSS stays small.
-    for (let index = blockCount - 1; index >= 0; index -= 1) {
-      this.#free.push(new Uint8Array(memory.buffer, index * blockBytes, blockBytes))
-    }
+    this.#blockBytes = blockBytes
+    this.#unmade = blockCount
     this.capacity = blockCount
     this.#permits = new Semaphore(blockCount)
   }
@@ -57,7 +58,18 @@ export class BlockPool {
     return permit && this.#take(permit)
   }
 
+  /** Memory for further blocks. Pushed in reverse, so that the same few low ones are reused while load is light and RSS stays small. */
+  #make(): void {
+    const count = Math.min(SLAB_BLOCKS, this.#unmade)
+    const pages = Math.ceil((count * this.#blockBytes) / WASM_PAGE_BYTES)
+    const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages })
+    for (let index = count - 1; index >= 0; index -= 1)
+      this.#free.push(new Uint8Array(buffer, index * this.#blockBytes, this.#blockBytes))
+    this.#unmade -= count
+  }
+
   #take(permit: Permit): Block {
+    if (this.#free.length === 0) this.#make()
     const bytes = this.#free.pop()
     assert(bytes, 'a permit stands for a free block')
     let held = true
