@@ -10,8 +10,8 @@ import type { MetadataStore } from '../../master/store/metadata-store.js'
 export interface StoreHooks {
   /** How long an operation takes, half of it before it happens and half of it after. */
   readonly latencyMs?: (operation: string) => number
-  /** Told of each operation that succeeded, in the moment when it did. */
-  readonly onDone?: (operation: string, args: unknown, result: unknown) => void
+  /** Called right before each operation. What it returns is called right after it, whatever became of it: nothing comes in between. */
+  readonly around?: (operation: string, args: unknown) => (() => void) | undefined
 }
 
 type Operations = Record<string, (args: unknown) => Promise<unknown>>
@@ -30,9 +30,11 @@ export function processStore(
       if (process.killed) await process.gate()
     }
     try {
-      const result = await (store as unknown as Operations)[name]?.(args)
-      hooks.onDone?.(name, args, result)
-      return result
+      const after = hooks.around?.(name, args)
+      // In memory the work is done when the call returns; only its outcome is told later.
+      const work = (store as unknown as Operations)[name]?.(args)
+      after?.()
+      return await work
     } finally {
       if (latencyMs > 0) await sleep(clock, latencyMs / 2)
       await process.gate()

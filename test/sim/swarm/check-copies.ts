@@ -2,14 +2,15 @@
  * What must hold of the copies on disks, checked in the moment when something is answered or taken away: a commit stands
  * for synced copies, and no copy that counts is ever removed.
  */
-import type { FileInfo } from '../../../common/protocol/files.js'
 import { chunkIn, goodHolders, isGood } from './cluster-copies.js'
 import { Violation } from './model.js'
-import { hex, type Rows } from './rows.js'
+import { hex, raw, type Rows } from './rows.js'
 import type { World } from './world.js'
 
 const ReplicaState = { good: 0 } as const
 const LIVE = 1
+const OPEN = 0
+const COMMITTED = 1
 
 /** Copies that we have destroyed and of which the metadata cannot know yet: by server and chunk. */
 export const ghost = (node: string, chunkId: string): string => `${node} ${chunkId}`
@@ -24,25 +25,54 @@ function holders(world: World, rows: Rows, chunkId: string): Set<string> {
   return nodes
 }
 
-/** An acknowledged commit: each chunk is durable on at least minReplicas servers, in as many zones as it can. */
-export function checkCommit(world: World, rows: Rows, file: FileInfo, minReplicas: number): void {
+interface UploadRow {
+  readonly path: string
+  readonly state: number
+  readonly min_replicas: number
+  readonly manifest_id: Uint8Array
+}
+
+/** What has to hold right after an operation, given how things were right before it. */
+export function aroundStore(world: World, rows: Rows, operation: string, args: unknown): (() => void) | undefined {
+  if (operation === 'commitUpload') {
+    const { uploadId } = args as { readonly uploadId: string }
+    const find = (): UploadRow | undefined => rows.one('select * from uploads where upload_id = ?', raw(uploadId))
+    if (find()?.state !== OPEN) return undefined
+    return () => {
+      const upload = find()
+      if (upload?.state === COMMITTED) world.check(() => checkCommit(world, rows, upload))
+    }
+  }
+  if (operation === 'trimReplica') {
+    const { chunkId, serverNo } = args as { readonly chunkId: string; readonly serverNo: number }
+    const isGood = (): boolean =>
+      rows.replicas(chunkId).some((row) => row.server_no === serverNo && row.state === ReplicaState.good)
+    if (!isGood()) return undefined
+    return () => {
+      if (!isGood()) world.check(() => checkTrim(rows, chunkId))
+    }
+  }
+  return undefined
+}
+
+/** An acknowledged commit: each chunk is durable on at least minReplicas servers. */
+function checkCommit(world: World, rows: Rows, upload: UploadRow): void {
   const chunks = rows.all<{ chunk_id: Uint8Array }>(
     'select chunk_id from manifest_chunks where manifest_id = ?',
-    Buffer.from(file.manifestId, 'hex'),
+    upload.manifest_id,
   )
   for (const { chunk_id: id } of chunks) {
     const chunkId = hex(id)
     const nodes = holders(world, rows, chunkId)
-    if (nodes.size < minReplicas) {
-      throw new Violation(
-        `${file.path} was acknowledged with ${nodes.size} durable copies of chunk ${chunkId} (${[...nodes].join(', ')}), ${minReplicas} are promised`,
-      )
-    }
+    if (nodes.size >= upload.min_replicas) continue
+    throw new Violation(
+      `${upload.path} was acknowledged with ${nodes.size} durable copies of chunk ${chunkId} (${[...nodes].join(', ')}), ${upload.min_replicas} are promised`,
+    )
   }
 }
 
 /** A copy that is to go by decision of the metadata: enough others must count. */
-export function checkTrim(rows: Rows, chunkId: string): void {
+function checkTrim(rows: Rows, chunkId: string): void {
   const chunk = rows.chunk(chunkId)
   if (!chunk || chunk.state !== LIVE) return
   const serving = rows.replicas(chunkId).filter((row) => row.state === ReplicaState.good && row.serving === 1).length

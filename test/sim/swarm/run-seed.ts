@@ -1,9 +1,8 @@
 /** One seed from start to end. */
 import { setTimeout as realPause } from 'node:timers/promises'
-import type { FileInfo } from '../../../common/protocol/files.js'
 import { Atlas } from './atlas.js'
 import { converge, endTroubles, readEverything, rest } from './calm.js'
-import { checkCommit, checkRemoval, checkTrim, ghost } from './check-copies.js'
+import { aroundStore, checkRemoval, ghost } from './check-copies.js'
 import { checkMetadata } from './check-metadata.js'
 import { Nemesis } from './nemesis.js'
 import { drawPlan } from './plan.js'
@@ -30,22 +29,7 @@ export async function runSeed(seed: number, print?: (line: string) => void): Pro
   print?.(JSON.stringify(plan))
   let rows: Rows | undefined
   const world = await World.open(plan, trace, {
-    onStore: (current, operation, args, result) => {
-      if (!rows) return
-      const known = rows
-      if (operation === 'commitUpload') {
-        const file = result as FileInfo
-        const { min_replicas: minReplicas } = known.one<{ min_replicas: number }>(
-          'select min_replicas from uploads where manifest_id = ?',
-          Buffer.from(file.manifestId, 'hex'),
-        ) ?? { min_replicas: 1 }
-        current.check(() => checkCommit(current, known, file, minReplicas))
-      }
-      if (operation === 'trimReplica' && result === true) {
-        const { chunkId } = args as { chunkId: string }
-        current.check(() => checkTrim(known, chunkId))
-      }
-    },
+    aroundStore: (current, operation, args) => (rows ? aroundStore(current, rows, operation, args) : undefined),
     onRemoval: (current, node, _operation, file, target) => {
       const known = rows
       if (known) current.check(() => checkRemoval(current, known, node, file))

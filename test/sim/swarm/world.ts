@@ -74,7 +74,7 @@ export class World {
       ...(trace.isPrinted ? { log: (node: string) => world.#logger(node, {}) } : {}),
       storeHooks: {
         latencyMs: () => (world.troubled ? world.#storeRandom.fraction() * plan.storeLatencyMs : 0),
-        onDone: (operation, args, result) => hooks.onStore(world, operation, args, result),
+        around: (operation, args) => hooks.aroundStore(world, operation, args),
       },
       diskHooks: (node) => ({
         latencyMs: (_operation, file) => world.#diskLatencyMs(node, file),
@@ -223,6 +223,6 @@ export class World {
 
 /** Checks that are made in the moment when something happens. */
 export interface WorldHooks {
-  onStore(world: World, operation: string, args: unknown, result: unknown): void
+  aroundStore(world: World, operation: string, args: unknown): (() => void) | undefined
   onRemoval(world: World, node: string, operation: 'rename' | 'remove', file: string, target: string): void
 }
