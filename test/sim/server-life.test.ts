@@ -136,8 +136,7 @@ test('a dead server that holds the last copy of a chunk is removed only when the
 test('when a zone joins, copies move until every chunk uses it, and no copy is lost on the way', async () => {
   await using cluster = await SimCluster.start({ seed: 58, chunkservers: 3, zones: 2, settings: QUICK })
   await fill(cluster)
-  cluster.servers.push({ ...(cluster.servers[0] as (typeof cluster.servers)[0]), ...(await newcomer(cluster, 'zone-9')) })
-  await cluster.startServer(3)
+  await cluster.startServer(cluster.addServer('zone-9'))
   await cluster.clock.until(async () => {
     const { classes, healthy, total } = await cluster.store.chunkHealth({})
     return healthy === total && classes.misplaced === 0 && classes.surplus === 0
@@ -145,8 +144,3 @@ test('when a zone joins, copies move until every chunk uses it, and no copy is l
   expect([...(cluster.servers[3]?.running?.store.chunkIds() ?? [])]).toHaveLength(32)
   expect(xxh64(await cluster.read('/b/file'))).toBe(xxh64(data))
 })
-
-async function newcomer(cluster: SimCluster, zone: string) {
-  const { MemoryDisk } = await import('../../common/disk/memory-disk.js')
-  return { node: `cs-${cluster.servers.length}`, disk: new MemoryDisk(), zone, running: undefined }
-}
