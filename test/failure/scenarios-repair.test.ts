@@ -48,7 +48,7 @@ test('scenario (m): a server is drained under load and leaves with nothing; the 
   await cluster.restart('master', { signal: 'SIGKILL' })
   const during = await writeFile(cluster, '/a/during', MiB)
   for (const copy of await cluster.copies('/a/during')) expect(copy.server).not.toBe(leaving)
-  await untilState(cluster, leaving, 'decommissioned', { withinMs: 90_000 })
+  await untilState(cluster, leaving, 'decommissioned', { withinMs: 240_000 })
   await cluster.kill(leaving)
   expect(await server(cluster, 'remove', leaving.id, '--yes')).toMatchObject({ code: 0, json: { done: true } })
   await file.verify()
@@ -58,7 +58,7 @@ test('scenario (m): a server is drained under load and leaves with nothing; the 
   expect(await stateOf(cluster, leaving)).toBeUndefined()
   const { chunks } = await cluster.status()
   expect(chunks).toMatchObject({ healthy: chunks.total, unavailable: 0 })
-})
+}, 300_000)
 
 test('scenario (m): a server in maintenance may be away beyond the dead time without a chunk being rebuilt', async () => {
   await using cluster = await startCluster({ chunkservers: 4 })
