@@ -83,7 +83,7 @@ function unfinished(world: World, rows: Rows, rested: boolean): string | undefin
   const troubled = world.members.find((server) => server.running?.store.disks().some((disk) => disk.state !== 'ok'))
   if (troubled) return `a disk of ${troubled.node} is not in order`
   const states = rows.one<{ n: number }>(
-    "select count(*) as n from servers where state not in ('serving', 'dead') or sweep_after is not null",
+    "select count(*) as n from servers where state not in ('serving', 'dead', 'decommissioned') or sweep_after is not null",
   )
   if (states && states.n > 0) return `${states.n} servers are neither serving nor dead, or not swept`
   const sick = rows.one<{ id: Uint8Array; class: number; last_error: string | null }>(

@@ -5,6 +5,7 @@ import type { SimServer } from '../../support/sim-cluster.js'
 import type { Atlas } from './atlas.js'
 import { damageCopy } from './damage.js'
 import { troubleDisk } from './disk-faults.js'
+import type { Operator } from './operator.js'
 import type { Fault } from './plan.js'
 import type { Actor, Workload } from './workload.js'
 import type { World } from './world.js'
@@ -13,11 +14,13 @@ export class Nemesis {
   readonly #world: World
   readonly #load: Workload
   readonly #atlas: Atlas
+  readonly #operator: Operator
 
-  constructor(world: World, load: Workload, atlas: Atlas) {
+  constructor(world: World, load: Workload, atlas: Atlas, operator: Operator) {
     this.#world = world
     this.#load = load
     this.#atlas = atlas
+    this.#operator = operator
     this.#next()
   }
 
@@ -69,6 +72,11 @@ export class Nemesis {
         return this.#jump()
       case 'join':
         return this.#join()
+      case 'drain':
+      case 'maintenance': {
+        const server = this.#anyServer()
+        return server !== undefined && this.#operator.wish(server, fault)
+      }
       case 'server-gone':
         return this.#removeForGood()
       case 'bit-flip':

@@ -32,6 +32,8 @@ export const FAULTS = [
   'disk-emptied',
   'server-gone',
   'join',
+  'drain',
+  'maintenance',
 ] as const
 export type Fault = (typeof FAULTS)[number]
 
@@ -97,6 +99,8 @@ const WEIGHTS: Record<Fault, number> = {
   'disk-emptied': 1,
   'server-gone': 1,
   join: 1,
+  drain: 2,
+  maintenance: 2,
 }
 
 export function drawPlan(seed: number): Plan {

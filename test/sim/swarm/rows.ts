@@ -77,6 +77,16 @@ export class Rows {
   }
 }
 
+/** Who a server is, as the first of its disks that knows says. */
+export function serverIdOf(server: SimServer): string | undefined {
+  for (const [directory, disk] of server.disks) {
+    const bytes = disk.peek(`${directory}/disk.json`)
+    const id = bytes && /"serverId": "([0-9a-f]{32})"/.exec(Buffer.from(bytes).toString())?.[1]
+    if (id) return id
+  }
+  return undefined
+}
+
 export function diskIdsOf(server: SimServer): string[] {
   const ids: string[] = []
   for (const [directory, disk] of server.disks) {

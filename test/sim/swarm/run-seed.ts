@@ -5,6 +5,7 @@ import { converge, endTroubles, readEverything, rest } from './calm.js'
 import { aroundStore, checkRemoval, ghost } from './check-copies.js'
 import { checkMetadata } from './check-metadata.js'
 import { Nemesis } from './nemesis.js'
+import { Operator } from './operator.js'
 import { drawPlan } from './plan.js'
 import { Rows } from './rows.js'
 import { Trace } from './trace.js'
@@ -71,17 +72,24 @@ async function runPhases(world: World, rows: Rows): Promise<void> {
   const isBroken = (): boolean => world.violations.length > 0
   for (const { name, policy } of plan.buckets) await cluster.store.putBucket({ name, changes: policy, defaults: policy })
   const load = new Workload(world)
-  new Nemesis(world, load, new Atlas(world, rows))
+  const operator = new Operator(world)
+  new Nemesis(world, load, new Atlas(world, rows), operator)
   for (let untilMs = plan.faultsMs; cluster.clock.monotonic() < untilMs && !isBroken();) {
     await cluster.clock.advance(CHECK_EVERY_MS)
     world.check(() => checkMetadata(rows))
   }
   if (isBroken()) return
   await endTroubles(world, load)
+  await cluster.run(operator.settle())
   if (isBroken()) return
   await converge(world, rows, false)
   if (isBroken()) return
   await readEverything(world)
+  if (isBroken()) return
+  if (world.gone.size > 0) {
+    await cluster.run(operator.removeLost())
+    await converge(world, rows, false)
+  }
   if (isBroken() || !plan.rests) return
   await rest(world)
   await converge(world, rows, true)
