@@ -63,6 +63,11 @@ export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId']
     this.#record({ kind: 'corrupt', sequence: ++this.#sequence, chunkId })
   }
 
+  /** Takes back what a load has put in. */
+  unload(chunkId: ChunkId): void {
+    this.#take(chunkId)
+  }
+
   add(entry: Omit<IndexEntry<DiskRef>, 'sequence' | 'state'>): StoredChunk {
     const sequence = ++this.#sequence
     this.#put({ ...entry, sequence, state: 'good' })

@@ -34,6 +34,12 @@ export class CopyTable {
     disk.usage.corrupt.set(chunkId, fileBytes)
   }
 
+  /** Another copy counts in its place; nothing has been said of either yet. */
+  unload(entry: CopyEntry): void {
+    this.#uncount(entry)
+    this.index.unload(entry.chunkId)
+  }
+
   publish(disk: ChunkDisk, { chunkId, lengthBytes, root }: CopyFacts): StoredChunk {
     this.#count(disk, lengthBytes, 1)
     return this.index.add({ chunkId, disk, lengthBytes, root })

@@ -4,7 +4,7 @@ import type { BlockPool } from '../../common/bytes/block-pool.js'
 import type { Clock } from '../../common/clock/clock.js'
 import type { Logger } from '../../common/observe/logger.js'
 import { isDiskTrouble, type ChunkDisk } from './chunk-disk.js'
-import type { CopyTable } from './copy-table.js'
+import type { CopyEntry, CopyTable } from './copy-table.js'
 import type { DiskSet } from './disk-set.js'
 import { leaveMark, parseQuarantineName, settleReplaced, toQuarantine } from './set-aside.js'
 import { scanDisk, type FoundCopy } from './startup-scan.js'
@@ -46,13 +46,30 @@ async function unlessFailed(disk: ChunkDisk, work: () => Promise<void>): Promise
   }
 }
 
-/** One copy on a server is enough, and only one can be counted. */
+/**
+ * One copy on a server is enough, and only one can be counted: of two good ones the newer. It was made and verified when the
+ * older had been lost with its disk or was in doubt; which of them is good now, only reading both would tell.
+ */
 async function dropSpare(found: FoundCopy, copies: CopyTable, { clock, log }: LoadOptions): Promise<void> {
-  const { disk, chunkId, good } = found
+  const { chunkId } = found
+  const counted = copies.get(chunkId)
   // The one that counts may have gone with its disk by now.
-  if (!copies.get(chunkId)) return
-  log.warn({ chunkId, directory: disk.directory, good }, 'another disk has this chunk too: this copy goes to quarantine')
-  await toQuarantine({ disk, chunkId, state: good ? 'good' : 'corrupt' }, clock.now(), good ? 'duplicate' : 'corrupt')
+  if (!counted) return
+  let spare: Spare = { disk: found.disk, chunkId, state: found.good ? 'good' : 'corrupt' }
+  if (found.good && found.footer && (await modifiedMs(spare)) > (await modifiedMs(counted))) {
+    copies.unload(counted)
+    copies.loadGood(found.disk, found.footer)
+    spare = counted
+  }
+  const { disk, state } = spare
+  log.warn({ chunkId, directory: disk.directory, state }, 'another disk has this chunk too: this copy goes to quarantine')
+  await toQuarantine(spare, clock.now(), state === 'good' ? 'duplicate' : 'corrupt')
+}
+
+type Spare = Pick<CopyEntry, 'disk' | 'chunkId' | 'state'>
+
+async function modifiedMs({ disk, chunkId }: Spare): Promise<number> {
+  return (await disk.io('look', () => disk.disk.stat(disk.chunkPath(chunkId))))?.modifiedMs ?? 0
 }
 
 /** Bad copies whose replacement was under way when the process ended: settled if it had come about, else put back. */

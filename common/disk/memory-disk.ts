@@ -102,6 +102,12 @@ export class MemoryDisk implements Disk {
     return node?.kind === 'file' ? node.content.subarray(0, node.sizeBytes) : undefined
   }
 
+  /** When a file was last written, milliseconds since the epoch. */
+  peekModifiedMs(file: string): number | undefined {
+    const node = this.#tree.find(file)
+    return node?.kind === 'file' ? node.modifiedMs : undefined
+  }
+
   /** The paths of all files below a directory, in the order of their names. */
   peekFiles(directory: string): string[] {
     const node = this.#tree.find(directory)

@@ -127,7 +127,8 @@ export class SimCluster implements AsyncDisposable {
   /** A further chunkserver, not running yet. @returns its index */
   addServer(zone: string): number {
     const disks = new Map<string, MemoryDisk>()
-    for (let index = 0; index < (this.#options.disksPerServer ?? 1); index += 1) disks.set(directoryName(index), new MemoryDisk())
+    for (let index = 0; index < (this.#options.disksPerServer ?? 1); index += 1)
+      disks.set(directoryName(index), new MemoryDisk({ now: () => this.clock.now() }))
     const node = `cs-${this.servers.length}`
     const wall = { offsetMs: 0 }
     const server: SimServer = {

@@ -2,7 +2,7 @@
  * What must hold of the copies on disks, checked in the moment when something is answered or taken away: a commit stands
  * for synced copies, and no copy that counts is ever removed.
  */
-import { chunkIn, goodHolders, isGood } from './cluster-copies.js'
+import { chunkFile, chunkIn, goodHolders, isGood } from './cluster-copies.js'
 import { Violation } from './model.js'
 import { hex, raw, type Rows } from './rows.js'
 import type { World } from './world.js'
@@ -90,8 +90,13 @@ export function checkRemoval(world: World, rows: Rows, node: string, file: strin
   const bytes = disk.peek(file)
   if (!bytes || chunkIn(bytes)?.chunkId !== chunkId || disk.peek(file.replace(/chunk$/, 'bad'))) return
   if (rows.chunk(chunkId)?.state !== LIVE || !rows.isReferenced(chunkId)) return
-  // One copy per server counts: of two, either may go.
-  const onOtherDisk = [...server.disks].some(([other, at]) => other !== directory && isGood(at, other, chunkId, world.unreadable))
+  // One copy per server counts: of two, one that is good or at least newer stays.
+  const writtenMs = disk.peekModifiedMs(file) ?? 0
+  const onOtherDisk = [...server.disks].some(
+    ([other, at]) =>
+      other !== directory &&
+      (isGood(at, other, chunkId, world.unreadable) || (at.peekModifiedMs(chunkFile(other, chunkId)) ?? 0) > writtenMs),
+  )
   if (onOtherDisk) return
   const row = rows.replicas(chunkId).find((candidate) => rows.serverOf(candidate) === server)
   if (row?.state === ReplicaState.good && row.serving === 1) {

@@ -54,7 +54,7 @@ function replace(world: World, atlas: Atlas, server: SimServer, directory: strin
   const old = server.disks.get(directory) as MemoryDisk
   if (keepIdentity) for (const copy of copiesOn(server)) if (copy.disk === old) old.lose(copy.file, undefined)
   if (!keepIdentity) {
-    const disk = new MemoryDisk()
+    const disk = new MemoryDisk({ now: () => world.cluster.clock.now() })
     server.disks.set(directory, disk)
     world.adoptDisk(disk)
   }

@@ -58,7 +58,7 @@ const putNew = async (): Promise<NewChunk> => {
 
 beforeEach(async () => {
   clock = new VirtualClock()
-  memory = new MemoryDisk()
+  memory = new MemoryDisk({ now: () => clock.now() })
   trouble = () => undefined
   store = await open()
   store.startSequence(1000)
@@ -256,6 +256,22 @@ test('an empty disk in the place of a used one comes back under another id, with
   expect(store.identity().serverId).toBe(serverId)
   expect(store.disks().map((disk, index) => disk.diskId === before[index]?.diskId)).toEqual([true, false, true, true])
   for (const chunk of chunks) expect(store.find(chunk.chunkId) === undefined).toBe(lost.includes(chunk))
+})
+
+test('of two copies the newer counts: the older came back with a disk that had been away', async () => {
+  const [chunk] = on('/d0')
+  if (!chunk) throw new Error('no chunk lies on /d0')
+  await store.close()
+  store = await open(['/d1', '/d2', '/d3'])
+  await clock.advance(1000)
+  await run(put(store, chunk, dataOf(SIZE)))
+  await store.close()
+  memory.corrupt(`/d0/chunks/${chunk.chunkId.slice(0, 2)}/${chunk.chunkId}.chunk`, (content) => content.fill(0xee, 0, 10))
+  store = await open()
+  expect(diskOf(chunk)).not.toBe('/d0')
+  expect(xxh64(await run(read(store, chunk.chunkId)))).toBe(xxh64(dataOf(SIZE)))
+  expect(memory.peekNames('/d0/quarantine').filter((name) => name.endsWith('.duplicate'))).toHaveLength(1)
+  expect(store.disks().reduce((sum, disk) => sum + disk.chunkCount, 0)).toBe(32)
 })
 
 describe('many findings at once', () => {
