@@ -1,6 +1,7 @@
 /** What every {@link MetadataStore} must do about chunks, copies and servers. Run on each implementation by metadata-store.test.ts. */
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals'
 import type { ChunkId, DiskId } from '../../common/ids.js'
+import type { StoreChange } from '../../common/protocol/cluster.js'
 import { NO_PRECONDITION } from '../../common/protocol/precondition.js'
 import { storedChunkBytes } from '../../common/protocol/stored-size.js'
 import type { MetadataStore } from '../../master/store/metadata-store.js'
@@ -44,6 +45,22 @@ export function metadataChunksSuite(name: string, open: () => Promise<StoreUnder
         await store.applyChanges({ serverNo, changes: [{ kind: 'removed', sequence: fixture.sequence++, chunkId: id }] })
       expect(await store.getChunk({ chunkId: id })).toBeUndefined()
       expect(await store.spaceUse({})).toEqual(NO_SPACE)
+    })
+
+    test('a bad copy that comes back while its chunk is being deleted is deleted with it', async () => {
+      const { chunks } = await fixture.upload('/b/k', [5])
+      const id = chunks[0]?.chunkId as ChunkId
+      await store.deleteFile({ path: '/b/k', purge: true, precondition: NO_PRECONDITION })
+      while (await store.collectManifests({ before: store.now(), limit: 10 }));
+      await store.markDeleting({ before: store.now() + 1000, limit: 10 })
+      const [first, ...others] = await store.listDeletions({ limitPerServer: 10 })
+      const serverNo = first?.serverNo as number
+      const changed = (kind: 'removed' | 'corrupt'): StoreChange => ({ kind, sequence: fixture.sequence++, chunkId: id })
+      await store.applyChanges({ serverNo, changes: [changed('removed'), changed('corrupt')] })
+      for (const other of others) await store.applyChanges({ serverNo: other.serverNo, changes: [changed('removed')] })
+      expect(await store.listDeletions({ limitPerServer: 10 })).toEqual([{ serverNo, chunkIds: [id] }])
+      await store.applyChanges({ serverNo, changes: [changed('removed')] })
+      expect(await store.getChunk({ chunkId: id })).toBeUndefined()
     })
 
     test('aborting an open session condemns its chunks; aborting a committed one touches nothing', async () => {

@@ -47,10 +47,10 @@ const findRow = statement((db, p: { server: number; chunk: Uint8Array }) =>
 const anyDiskOf = statement((db, p: { server: number }) =>
   db.selectFrom('disks').select('disk_no').where('server_no', '=', p.server).orderBy('disk_no').limit(1),
 )
-const enterCorrupt = statement(
-  (_db, p: { server: number; chunk: Uint8Array; disk: number; now: number; sequence: number }) =>
+const enterBad = statement(
+  (_db, p: { server: number; chunk: Uint8Array; disk: number; state: number; now: number; sequence: number }) =>
     sql<never>`insert into replicas (server_no, chunk_id, disk_no, state, store_seq, changed_ms)
-    values (${p.server}, ${p.chunk}, ${p.disk}, ${sql.lit(ReplicaState.corrupt)}, ${p.sequence}, ${p.now})
+    values (${p.server}, ${p.chunk}, ${p.disk}, ${p.state}, ${p.sequence}, ${p.now})
     on conflict (server_no, chunk_id) do nothing`,
 )
 const shardRows = statement((db, p: { server: number; from: Uint8Array; to: Uint8Array }) =>
@@ -143,7 +143,12 @@ export function* applyChanges(
 function* corruptCopy(ctx: OperationContext, server: number, chunk: Uint8Array, sequence: number): Operation<void> {
   const changed = yield* run(markCorrupt, { server, chunk, now: ctx.nowMs, sequence })
   const disk = changed > 0 ? undefined : yield* one(anyDiskOf, { server })
-  if (disk) yield* run(enterCorrupt, { server, chunk, disk: disk.disk_no, now: ctx.nowMs, sequence })
+  if (disk) {
+    // Nobody replaces a bad copy of a chunk on its way out: like its good ones, it is to be deleted.
+    const isGoing = (yield* one(findChunk, { chunk }))?.state === ChunkState.deleting
+    const state = isGoing ? ReplicaState.deleting : ReplicaState.corrupt
+    yield* run(enterBad, { server, chunk, disk: disk.disk_no, state, now: ctx.nowMs, sequence })
+  }
   yield* reassess(ctx, chunk)
 }
 

@@ -96,7 +96,7 @@ function unfinished(world: World, rows: Rows, rested: boolean): string | undefin
     `select c.chunk_id as id, c.state from chunks c where c.state = 2 or (c.state = 3 and not exists (select 1 from replicas r
       join disks d on d.disk_no = r.disk_no where r.chunk_id = c.chunk_id and d.serving = 0)) limit 1`,
   )
-  if (chunk) return `chunk ${hex(chunk.id)} is garbage in state ${chunk.state}`
+  if (chunk) return `chunk ${hex(chunk.id)} is garbage in state ${chunk.state}, ${whereabouts(world, rows, hex(chunk.id))}`
   const copy = rows.one<{ id: Uint8Array; state: number; server: number }>(
     `select r.chunk_id as id, r.state, r.server_no as server from replicas r join disks d on d.disk_no = r.disk_no
      where r.state <> 0 and d.state <> 'absent' and d.serving = 1 limit 1`,
