@@ -62,7 +62,7 @@ function judgeFailure(
   if (!isCairnError(failure))
     throw new Violation(`${what} failed with ${failure instanceof Error ? failure.stack : String(failure)}`)
   world.note(`${actor.name} ${what}: ${failure.code} ${failure.message}`)
-  if (BUGS.includes(failure.code)) throw new Violation(`${what} failed with ${failure.code}: ${failure.message}`)
+  if (BUGS.includes(failure.code) && !isExcused(world, failure.code)) throw new Violation(`${what} failed with ${failure.code}: ${failure.message}`)
   const isRefused = REFUSALS.includes(failure.code)
   for (const change of changes) {
     if (isRefused) world.model.refused(change)
@@ -70,6 +70,11 @@ function judgeFailure(
   }
   if (isRefused) onRefused(failure.code)
 }
+
+/** A disk that has failed counts as gone, until its server is started again: what lies on it alone is lost for so long. */
+const isExcused = (world: World, code: ErrorCode): boolean =>
+  code === 'DATA_LOST' &&
+  world.members.some((server) => server.running?.store.disks().some((disk) => disk.state === 'failed') === true)
 
 /** A signal that aborts after a while, now and then. */
 export function maybeAborted(actor: Actor): { readonly signal?: AbortSignal } {
