@@ -62,7 +62,8 @@ function judgeFailure(
   if (!isCairnError(failure))
     throw new Violation(`${what} failed with ${failure instanceof Error ? failure.stack : String(failure)}`)
   world.note(`${actor.name} ${what}: ${failure.code} ${failure.message}`)
-  if (BUGS.includes(failure.code) && !isExcused(world, failure.code)) throw new Violation(`${what} failed with ${failure.code}: ${failure.message}`)
+  if (BUGS.includes(failure.code) && !isExcused(world, failure.code))
+    throw new Violation(`${what} failed with ${failure.code}: ${failure.message}`)
   const isRefused = REFUSALS.includes(failure.code)
   for (const change of changes) {
     if (isRefused) world.model.refused(change)
