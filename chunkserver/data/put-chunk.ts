@@ -9,7 +9,7 @@ import { openCapability, type WriteCapability } from '../../common/auth/capabili
 import { signReceipt } from '../../common/auth/receipt.js'
 import type { Block } from '../../common/bytes/block-pool.js'
 import { decodeLeafSums, leafCount, leafLength, LEAF_SUM_BYTES } from '../../common/checksum/tree.js'
-import { xxh64 } from '../../common/checksum/xxh64.js'
+import { RunningXxh64 } from '../../common/checksum/xxh64.js'
 import { CairnError, toCairnError } from '../../common/errors/cairn-error.js'
 import type { ChunkId } from '../../common/ids.js'
 import {
@@ -189,13 +189,18 @@ class Reception {
     const length = leafLength(this.#capability.lengthBytes, index)
     const sends: Promise<void>[] = []
     let forwarded = 0
+    const sum = new RunningXxh64(block.bytes)
+    const onProgress = (filled: number): void => {
+      sum.advance(filled)
+      forward(filled)
+    }
     const forward = (filled: number): void => {
       if (!this.#downstream || (filled - forwarded < FORWARD_BYTES && filled < length)) return
       sends.push(this.#downstream.write(block.bytes.subarray(forwarded, filled)))
       forwarded = filled
     }
     try {
-      const count = await this.#request.body.readInto(block.bytes.subarray(0, length), forward)
+      const count = await this.#request.body.readInto(block.bytes.subarray(0, length), onProgress)
       if (count < length) throw new CairnError('CONNECTION_FAILED', 'The body ended too early.')
     } catch (error) {
       this.#downstream?.destroy(toCairnError(error))
@@ -204,7 +209,7 @@ class Reception {
       throw error
     }
     this.#context.onBytes('in', length, this.#purpose)
-    this.#sums[index] = xxh64(block.bytes.subarray(0, length))
+    this.#sums[index] = sum.digest()
     this.#track(block, [this.#store(block, length), ...sends])
     this.#checkHope()
   }

@@ -7,7 +7,7 @@ import { assert } from '../../common/assert.js'
 import type { Block } from '../../common/bytes/block-pool.js'
 import { StreamBlocks } from '../../common/bytes/stream-blocks.js'
 import { chunkRoot, decodeLeafSums, leafCount, LEAF_BYTES, LEAF_SUM_BYTES, leafLength } from '../../common/checksum/tree.js'
-import { xxh64 } from '../../common/checksum/xxh64.js'
+import { RunningXxh64 } from '../../common/checksum/xxh64.js'
 import { sleep } from '../../common/clock/clock.js'
 import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
 import { backoffDelayMs } from '../../common/flow/backoff.js'
@@ -160,9 +160,12 @@ export class ChunkFetcher {
         const block = await blocks.take()
         const length = leafLength(sizeBytes, fetch.next)
         try {
-          const count = await this.#timely(fetch, exchange, () => response.body.readInto(block.bytes.subarray(0, length)))
+          const sum = new RunningXxh64(block.bytes)
+          const target = block.bytes.subarray(0, length)
+          const read = (): Promise<number> => response.body.readInto(target, (filled) => sum.advance(filled))
+          const count = await this.#timely(fetch, exchange, read)
           if (count < length) throw new CairnError('CONNECTION_FAILED', `${fetch.server.url} broke off within a leaf.`)
-          if (xxh64(block.bytes.subarray(0, length)) !== leafSums[fetch.next]) {
+          if (sum.digest() !== leafSums[fetch.next]) {
             throw new CairnError('CHECKSUM_MISMATCH', `Leaf ${fetch.next} arrived damaged from ${fetch.server.url}.`)
           }
         } catch (error) {

@@ -1,21 +1,17 @@
 /**
  * A fixed pool of page-aligned blocks, 1 MiB each unless said otherwise: the only memory that chunk bytes pass through.
  *
- * The memory of a `WebAssembly.Memory` starts on a page boundary, which is what `O_DIRECT` asks for, and one that is
- * created with `initial = maximum` never grows, so that views of it stay valid. A pool is made of several, as they are needed.
+ * It is the memory of hashers: it starts on a page boundary, which is what `O_DIRECT` asks for, never grows, and what lies
+ * in it is hashed without being copied. A pool is made of several, as they are needed.
  */
 import { assert } from '../assert.js'
+import { hashableMemory } from '../checksum/xxh64.js'
 import { DISK_ALIGNMENT_BYTES } from '../disk/disk.js'
 import { Semaphore, type Permit } from '../flow/semaphore.js'
 import { MiB } from '../units.js'
 
 export const BLOCK_BYTES = MiB
 
-/** The only part used of an interface that TypeScript declares with the DOM, which this code does without. */
-declare const WebAssembly: {
-  readonly Memory: new (size: { initial: number; maximum: number }) => { readonly buffer: ArrayBuffer }
-}
-const WASM_PAGE_BYTES = 65536
 /** Blocks that come into being together. Each memory is one allocation to V8, which collects garbage the sooner the more there is of it. */
 const SLAB_BLOCKS = 8
 
@@ -61,10 +57,9 @@ export class BlockPool {
   /** Memory for further blocks. Pushed in reverse, so that the same few low ones are reused while load is light and RSS stays small. */
   #make(): void {
     const count = Math.min(SLAB_BLOCKS, this.#unmade)
-    const pages = Math.ceil((count * this.#blockBytes) / WASM_PAGE_BYTES)
-    const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages })
+    const slab = hashableMemory(count * this.#blockBytes)
     for (let index = count - 1; index >= 0; index -= 1)
-      this.#free.push(new Uint8Array(buffer, index * this.#blockBytes, this.#blockBytes))
+      this.#free.push(slab.subarray(index * this.#blockBytes, (index + 1) * this.#blockBytes))
     this.#unmade -= count
   }
 
