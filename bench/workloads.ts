@@ -1,6 +1,9 @@
 /** All workloads, by name. */
 import { commitMetadata } from './system/commit-metadata.js'
 import { downloadStream } from './system/download-stream.js'
+import { metadataCreate } from './system/metadata-create.js'
+import { metadataList } from './system/metadata-list.js'
+import { metadataStat } from './system/metadata-stat.js'
 import { repairImpact } from './system/repair-impact.js'
 import { repairRecovery } from './system/repair-recovery.js'
 import { uploadMemory } from './system/upload-memory.js'
@@ -12,6 +15,9 @@ export const WORKLOADS: readonly Workload[] = [
   uploadMemory,
   downloadStream,
   commitMetadata,
+  metadataCreate,
+  metadataStat,
+  metadataList,
   repairRecovery,
   repairImpact,
 ]

@@ -7,13 +7,12 @@
  * client sends them. Goal: commit, and reports and commit together, below one second.
  */
 import { createHash } from 'node:crypto'
-import path from 'node:path'
 import { REPORT_BATCH_MAX } from '../../common/protocol/uploads.js'
 import { SystemRandom } from '../../common/random/system-random.js'
 import { HttpTransport } from '../../common/rpc/http/http-transport.js'
 import { GiB } from '../../common/units.js'
-import { startServer } from '../support/bench-cluster.js'
-import { cpuSeconds, ProcessWatch } from '../support/process-watch.js'
+import { BenchMaster } from '../support/bench-master.js'
+import { cpuSeconds } from '../support/process-watch.js'
 import { latencies, median, round, summary } from '../support/statistics.js'
 import { CHUNK_BYTES, Master, SyntheticFile, type Timing } from '../support/synthetic-file.js'
 import { SyntheticServers } from '../support/synthetic-servers.js'
@@ -34,32 +33,19 @@ export const commitMetadata: Workload = {
   run: commitMetadataRun,
 }
 
-interface MasterReady {
-  readonly url: string
-  readonly token: string
-  readonly serverToken: string
-}
-
 async function commitMetadataRun({ parameters, directory, say }: RunContext) {
   const bytes = parameters.number('bytes')
-  await using server = await startServer<MasterReady>(
-    ['master', '--dir', path.join(directory, 'master'), '--port', '0'],
-    `${directory}/log`,
-  )
-  const { pid } = server
+  await using server = await BenchMaster.start(directory)
+  const { pid, target } = server
   const transport = new HttpTransport()
   try {
-    const { url, token, serverToken } = server.ready
-    const master = { url, token }
-    const join = { master: master.url, token: serverToken, count: SERVERS }
+    const join = { master: target.url, token: server.serverToken, count: SERVERS }
     using servers = await SyntheticServers.start({ transport, random: new SystemRandom(), ...join })
-    using watch = new ProcessWatch()
-    watch.watch('master', pid)
     const cpuBefore = cpuSeconds(pid)
     const timings: Timing[] = []
     const files: string[] = []
     for (let run = 1; run <= parameters.number('runs'); run += 1) {
-      const file = new SyntheticFile(new Master(transport, master), servers, parameters.number('seed') + run)
+      const file = new SyntheticFile(new Master(transport, target), servers, parameters.number('seed') + run)
       const timing = await file.upload(`/bench/synthetic-${run}`, bytes, parameters.number('batch'))
       timings.push(timing)
       files.push(await file.readBack())
@@ -68,7 +54,7 @@ async function commitMetadataRun({ parameters, directory, say }: RunContext) {
     const cpuSecondsPerFile = round((cpuSeconds(pid) - cpuBefore) / timings.length)
     const sha256 = createHash('sha256').update(files.join()).digest('hex')
     const checksum = { sha256, readBackEqual: true }
-    return { bytes, chunks: bytes / CHUNK_BYTES, ...figuresOf(timings), cpuSecondsPerFile, memory: watch.figures(), checksum }
+    return { bytes, chunks: bytes / CHUNK_BYTES, ...figuresOf(timings), cpuSecondsPerFile, memory: server.memory(), checksum }
   } finally {
     await transport.close()
   }

@@ -32,13 +32,19 @@ const READ_ONLY: Pick<OperationContext, 'newId'> = {
 export async function openSqliteStore(file: string, onFatal: (error: unknown) => void): Promise<MetadataStore> {
   // It holds signing keys: nobody else may read it. SQLite gives its side files the same rights.
   closeSync(openSync(file, 'a', 0o600))
-  const migrating = new SqliteConnection(file, { readOnly: false })
-  await migrating.migrate()
+  const migrating = await sqliteConnection(file)
   migrating.close()
   const clock = new SystemClock()
   const writer = new ThreadWriter(file, onFatal)
   const reader = new SqliteConnection(file, { readOnly: true })
   return assemble(clock, writer, reader, () => reader.close())
+}
+
+/** The database itself, up to date and without a store: for those who fill one with rows by the million. */
+export async function sqliteConnection(file: string): Promise<SqliteConnection> {
+  const connection = new SqliteConnection(file, { readOnly: false })
+  await connection.migrate()
+  return connection
 }
 
 /**

@@ -45,6 +45,7 @@ const HEAD = {
   parameters: expect.objectContaining({ seed: 1 }),
 }
 const WORK_DONE = { sha256: expect.stringMatching(/^[0-9a-f]{64}$/), readBackEqual: true }
+const METADATA_COST = { master: expect.any(Number), client: expect.any(Number), total: expect.any(Number) }
 const ONE_RUN = { p50: expect.any(Number), runs: [expect.any(Number)] }
 
 describe('workloads', () => {
@@ -99,6 +100,63 @@ describe('workloads', () => {
       })
       for (const phase of ['open', 'allocate', 'report', 'commit', 'reportAndCommit'])
         expect(report[`${phase}Seconds`]).toEqual(ONE_RUN)
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
+  test(
+    'metadata-create makes files through the API, and all of them are listed afterwards',
+    async () => {
+      const report = await bench('metadata-create', '--files', '50')
+      expect(report).toMatchObject({
+        ...HEAD,
+        workload: 'metadata-create',
+        files: 50,
+        perSecond: ONE_RUN,
+        latencyMs: { count: 50 },
+        cpuSecondsPer1000: METADATA_COST,
+        checksum: WORK_DONE,
+      })
+      expect(Object.keys(report.memory)).toEqual(['master'])
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
+  test(
+    'metadata-stat asks for files at random in a bucket that SQL has filled, and gets those',
+    async () => {
+      expect(await bench('metadata-stat')).toMatchObject({
+        ...HEAD,
+        workload: 'metadata-stat',
+        entries: 2000,
+        perSecond: ONE_RUN,
+        latencyMs: { count: 1000 },
+        cpuSecondsPer1000: METADATA_COST,
+        checksum: WORK_DONE,
+      })
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
+  test(
+    'metadata-list times pages of several kinds and walks through the whole bucket',
+    async () => {
+      expect(await bench('metadata-list')).toMatchObject({
+        ...HEAD,
+        workload: 'metadata-list',
+        entries: 3000,
+        firstRequestMs: ONE_RUN,
+        firstPageMs: { count: 5 },
+        pageAnywhereMs: { count: 5 },
+        foldedPageMs: { count: 5 },
+        pageOfSmallBucketMs: { count: 5 },
+        pagesPerSecond: ONE_RUN,
+        walk: { pageMs: { count: 3 } },
+        checksum: WORK_DONE,
+      })
       expect(readdirSync(scratch)).toEqual([])
     },
     WITHIN_MS,
