@@ -4,42 +4,22 @@
  * A WebAssembly hasher sees its own memory only. What lies elsewhere is copied in first; bytes in a {@link hashableMemory}
  * are hashed where they are, and a {@link RunningXxh64} does so while they arrive and are still in the core's cache.
  */
-import { readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import path from 'node:path'
 import xxhash from 'xxhash-wasm'
 import type { Brand } from '../brand.js'
 import { KiB } from '../units.js'
+import { instantiateXxhash, WASM_PAGE_BYTES, type XxhashInstance } from './xxhash-module.js'
 
 /** A 64-bit checksum as 16 lower-case hex digits, most significant first. */
 export type Checksum64 = Brand<string, 'Checksum64'>
 
-/** What the module of xxhash-wasm exports. Numbers are addresses and lengths in its memory. */
-interface Core {
-  readonly mem: { readonly buffer: ArrayBuffer; grow(pages: number): number }
-  xxh64(from: number, lengthBytes: number, seed: bigint): bigint
-  init64(state: number, seed: bigint): void
-  update64(state: number, from: number, lengthBytes: number): void
-  digest64(state: number): bigint
-}
-
-/** The only part used of an interface that TypeScript declares with the DOM, which this code does without. */
-declare const WebAssembly: {
-  readonly Module: new (bytes: Uint8Array) => object
-  readonly Instance: new (module: object) => { readonly exports: unknown }
-}
-
 const hasher = await xxhash()
-const packageDirectory = path.dirname(path.dirname(createRequire(import.meta.url).resolve('xxhash-wasm')))
-const compiled = new WebAssembly.Module(readFileSync(path.join(packageDirectory, 'workerd', 'xxhash.wasm')))
 interface HashableMemory {
-  readonly core: Core
+  readonly core: XxhashInstance
   /** Where the bytes begin, behind the states of running hashes. */
   readonly start: number
 }
 const MEMORIES = new WeakMap<ArrayBufferLike, HashableMemory>()
 
-const WASM_PAGE_BYTES = 64 * KiB
 /** A running hash keeps its state (88 bytes) in front of the memory, in a place of its own for each 4 KiB of it. */
 const STATE_BYTES = 128
 const STATE_PER_BYTES = 4 * KiB
@@ -53,7 +33,7 @@ const PIECE_BYTES = 128 * KiB
 
 /** Memory that starts on a page boundary and whose bytes are hashed in place. Never grows: views of it stay valid. */
 export function hashableMemory(lengthBytes: number): Uint8Array<ArrayBuffer> {
-  const core = new WebAssembly.Instance(compiled).exports as Core
+  const core = instantiateXxhash()
   const statePages = Math.ceil(((lengthBytes / STATE_PER_BYTES) * STATE_BYTES) / WASM_PAGE_BYTES)
   const held = core.mem.buffer.byteLength / WASM_PAGE_BYTES
   core.mem.grow(statePages + Math.ceil(lengthBytes / WASM_PAGE_BYTES) - held)
@@ -76,7 +56,7 @@ export function xxh64(bytes: Uint8Array): bigint {
 /** The XXH64 of bytes that arrive one after another in one place. One at a time for each 4 KiB of a {@link hashableMemory}. */
 export class RunningXxh64 {
   readonly #target: Uint8Array
-  readonly #core: Core | undefined
+  readonly #core: XxhashInstance | undefined
   readonly #state: number
   #hashed = 0
 
@@ -85,7 +65,6 @@ export class RunningXxh64 {
     const memory = MEMORIES.get(target.buffer)
     this.#core = memory?.core
     this.#state = Math.floor((target.byteOffset - (memory?.start ?? 0)) / STATE_PER_BYTES) * STATE_BYTES
-    // It expects a state of zeroes.
     if (this.#core) new Uint8Array(target.buffer, this.#state, STATE_BYTES).fill(0)
     this.#core?.init64(this.#state, SEED)
   }

@@ -19,6 +19,9 @@ import {
   type TransportUnderTest,
 } from './transport-fixture.js'
 
+/** Some of them fit into what lies between two processes of one machine. */
+const SMALL_PIECE_BYTES = 32 * KiB
+
 export function transportBodiesSuite(name: string, open: () => TransportUnderTest): void {
   describe(`Transport: ${name}`, () => {
     const { listen, exchange } = useTransports(open)
@@ -176,7 +179,7 @@ export function transportBodiesSuite(name: string, open: () => TransportUnderTes
           return { status: read === total ? 200 : 500 }
         })
         const upload = exchange(url, { contentLength: total })
-        const piece = new Uint8Array(PIECE_BYTES)
+        const piece = new Uint8Array(SMALL_PIECE_BYTES)
         let sentBytes = 0
         const sending = (async () => {
           for (; sentBytes < total; sentBytes += piece.length) await upload.write(piece)
@@ -191,7 +194,7 @@ export function transportBodiesSuite(name: string, open: () => TransportUnderTes
       test('an answer is held back by a client that does not read it', async () => {
         const total = 64 * MiB
         let sentBytes = 0
-        const piece = new Uint8Array(PIECE_BYTES)
+        const piece = new Uint8Array(SMALL_PIECE_BYTES)
         const { url } = await listen(async () =>
           bodyOf(total, async (sink) => {
             for (; sentBytes < total; sentBytes += piece.length) await sink.write(piece)

@@ -1,5 +1,6 @@
 /** Idle connections per origin, kept for reuse. Bounds how many stay idle, not how many are in use: callers do that. */
 import { CairnError } from '../../errors/cairn-error.js'
+import { findLocalSocket } from './local-socket.js'
 import { SocketStream } from './socket-stream.js'
 
 /** Shorter than any server of ours keeps an idle connection. */
@@ -32,7 +33,7 @@ export class ConnectionPool {
     const url = new URL(origin)
     if (url.protocol !== 'http:') throw new CairnError('PROTOCOL_ERROR', `"${origin}" is not an http:// address.`)
     const host = url.hostname.startsWith('[') ? url.hostname.slice(1, -1) : url.hostname
-    return { stream: await SocketStream.connect(host, Number(url.port || 80), signal), reused: false }
+    return { stream: await connect(host, Number(url.port || 80), signal), reused: false }
   }
 
   giveBack(origin: string, stream: SocketStream): void {
@@ -71,4 +72,18 @@ export class ConnectionPool {
     this.#closed = true
     for (const origin of this.#idle.keys()) this.dropIdle(origin)
   }
+}
+
+/** By the shorter way if the server has one. */
+async function connect(host: string, port: number, signal?: AbortSignal): Promise<SocketStream> {
+  const path = findLocalSocket(host, port)
+  if (path !== undefined) {
+    try {
+      return await SocketStream.connect({ path }, signal)
+    } catch (error) {
+      // It may be left from a server that was killed.
+      if (signal?.aborted) throw error
+    }
+  }
+  return SocketStream.connect({ host, port }, signal)
 }

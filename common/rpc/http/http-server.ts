@@ -17,6 +17,7 @@ import {
 import { errorResponse } from '../error-response.js'
 import { produceExactly } from '../streaming-body.js'
 import { formatResponseHead, isBodiless, parseRequestHead, type RequestHead } from './head.js'
+import { listenLocally } from './local-socket.js'
 import { asConnectionError, SocketStream } from './socket-stream.js'
 
 /** A connection on which no head arrives for so long is closed. Longer than clients keep idle ones. */
@@ -27,18 +28,23 @@ const STALL_TIMEOUT_MS = 60_000
 const LINGER_MS = 1_000
 const LINGER_BYTES_MAX = 8 * MiB
 
+const ACCEPTING = { pauseOnConnect: true, allowHalfOpen: true }
+
 export async function listenHttp(options: ListenOptions, handler: RequestHandler): Promise<Listener> {
   const connections = new Set<Connection>()
-  const server = net.createServer({ pauseOnConnect: true, allowHalfOpen: true }, (socket) => {
+  const accept = (socket: net.Socket): void => {
     const connection = new Connection(SocketStream.accept(socket), handler)
     connections.add(connection)
     void connection.serve().finally(() => connections.delete(connection))
-  })
+  }
+  const server = net.createServer(ACCEPTING, accept)
+  const localServer = net.createServer(ACCEPTING, accept)
   await bind(server, options)
   const { port } = server.address() as net.AddressInfo
+  await listenLocally(localServer, options.host, port)
   const host = options.host.includes(':') ? `[${options.host}]` : options.host
   const close = async (graceMs = 0): Promise<void> => {
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+    const closed = Promise.all([server, localServer].map((one) => new Promise<void>((resolve) => one.close(() => resolve()))))
     for (const connection of connections) connection.shutDown()
     const timer = setTimeout(() => connections.forEach((connection) => connection.cut()), graceMs)
     await closed

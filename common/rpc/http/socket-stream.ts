@@ -17,6 +17,10 @@ const SCRATCH_BYTES = 64 * KiB
 /** Below this rest of a target, one large read into the scratch is cheaper than a small read into place. */
 const DIRECT_READ_BYTES_MIN = 16 * KiB
 
+export type Address = { readonly host: string; readonly port: number } | { readonly path: string }
+
+const describe = (where: Address): string => ('path' in where ? where.path : `${where.host}:${where.port}`)
+
 interface PendingRead {
   readonly target: Uint8Array
   filled: number
@@ -53,15 +57,17 @@ export class SocketStream {
     this.#wire()
   }
 
-  static async connect(host: string, port: number, signal?: AbortSignal): Promise<SocketStream> {
+  /** @param where a `host` and `port`, or the `path` of a Unix socket */
+  static async connect(where: Address, signal?: AbortSignal): Promise<SocketStream> {
     if (signal?.aborted) throw signal.reason as Error
-    const stream = new SocketStream((onread) => net.connect({ host, port, onread, noDelay: true, keepAlive: true }))
+    const options = 'path' in where ? where : { ...where, noDelay: true, keepAlive: true }
+    const stream = new SocketStream((onread) => net.connect({ ...options, onread }))
     return new Promise((resolve, reject) => {
       const onAbort = (): void => stream.destroy(signal?.reason as Error)
       signal?.addEventListener('abort', onAbort, { once: true })
       const offClose = stream.onClose((error) => {
         signal?.removeEventListener('abort', onAbort)
-        reject(error ?? new CairnError('CONNECTION_FAILED', `${host}:${port} closed the connection at once.`))
+        reject(error ?? new CairnError('CONNECTION_FAILED', `${describe(where)} closed the connection at once.`))
       })
       stream.socket.once('connect', () => {
         signal?.removeEventListener('abort', onAbort)
