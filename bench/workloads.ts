@@ -6,6 +6,7 @@ import { metadataList } from './system/metadata-list.js'
 import { metadataStat } from './system/metadata-stat.js'
 import { repairImpact } from './system/repair-impact.js'
 import { repairRecovery } from './system/repair-recovery.js'
+import { smallFiles } from './system/small-files.js'
 import { uploadMemory } from './system/upload-memory.js'
 import { uploadStream } from './system/upload-stream.js'
 import type { Workload } from './workload.js'
@@ -20,4 +21,5 @@ export const WORKLOADS: readonly Workload[] = [
   metadataList,
   repairRecovery,
   repairImpact,
+  smallFiles,
 ]

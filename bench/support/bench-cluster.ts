@@ -55,6 +55,11 @@ export class BenchCluster implements AsyncDisposable {
     return new BenchCluster(await startServer<UpReady>(args, `${directory}.log`))
   }
 
+  /** What commands and clients need to work on it. */
+  get env(): Record<string, string> {
+    return envOf(this.#up.ready)
+  }
+
   /** What the master says of itself. */
   async status(): Promise<ClusterStatus> {
     const { master, token } = this.#up.ready
@@ -88,7 +93,7 @@ export class BenchCluster implements AsyncDisposable {
   async #runChild(command: Command, watch: ProcessWatch | undefined): Promise<Record<string, unknown>> {
     const stdio: StdioOptions = [command.feed ? 'pipe' : 'ignore', command.output === 'nowhere' ? 'ignore' : 'pipe', 'pipe']
     const args = [...command.args, ...(command.output ? [] : ['--json'])]
-    const env = { ...process.env, ...envOf(this.#up.ready) }
+    const env = { ...process.env, ...this.env }
     const child = spawn(process.execPath, [CAIRN, ...args], { stdio, env })
     if (child.pid !== undefined) watch?.watch('client', child.pid)
     const output = { stdout: '', stderr: '' }

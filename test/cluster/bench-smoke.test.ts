@@ -162,6 +162,28 @@ describe('workloads', () => {
     WITHIN_MS,
   )
 
+  test(
+    'small-files puts files with three copies, looks them up and reads them back',
+    async () => {
+      const report = await bench('small-files', '--files', '40', '--warmup', '4')
+      const phase = { perSecond: ONE_RUN, ms: { count: 40 }, otherCpuShare: ONE_RUN }
+      expect(report).toMatchObject({
+        ...HEAD,
+        workload: 'small-files',
+        files: 40,
+        bytes: 1024,
+        limit: { syncedAppendsPerSecond: ONE_RUN },
+        put: phase,
+        stat: phase,
+        get: phase,
+        checksum: WORK_DONE,
+      })
+      expect(Math.min(report.put.perSecond.p50, report.stat.perSecond.p50, report.get.perSecond.p50)).toBeGreaterThan(0)
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
   test('the same seed does the same work', async () => {
     const [one, other] = [await bench('commit-metadata', '--bytes', '1GiB'), await bench('commit-metadata', '--bytes', '1GiB')]
     expect(one.checksum).toEqual(other.checksum)
