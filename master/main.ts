@@ -7,7 +7,7 @@ import type { Logger } from '../common/observe/logger.js'
 import { SystemRandom } from '../common/random/system-random.js'
 import { listenNode, type RunningServer } from '../common/rpc/http/node-server.js'
 import type { ListenOptions } from '../common/rpc/transport.js'
-import { masterApp } from './api/express-app.js'
+import { masterListener } from './api/listener.js'
 import { Master, type BootstrapToken } from './master.js'
 import type { MasterSettings } from './settings.js'
 import { openSqliteStore } from './store/sqlite-store.js'
@@ -39,7 +39,7 @@ export async function runMaster(options: MasterProcessOptions): Promise<RunningS
       processMetrics: true,
     })
     try {
-      const server = await listenNode(http.createServer(masterApp(master)), options.listen)
+      const server = await listenNode(http.createServer(masterListener(master)), options.listen)
       const close = async (): Promise<void> => {
         await server.close(CLOSE_GRACE_MS)
         await master.close()

@@ -1,17 +1,17 @@
 /**
- * Routes: endpoints with the functions that serve them. One table serves Express, the bulk server and the simulated
+ * Routes: endpoints with the functions that serve them. One table serves Node's HTTP server, Express and the simulated
  * network alike; {@link runRoute} is where a request is authenticated, parsed, served and answered, whichever it came by.
  */
 import type { z } from 'zod'
 import { CairnError, isCairnError, toCairnError } from '../errors/cairn-error.js'
 import { asRequestId, newId, type RequestId } from '../ids.js'
 import type { Logger } from '../observe/logger.js'
-import { decodePath } from '../path-name.js'
 import type { Endpoint, Scope } from '../protocol/endpoint.js'
 import { NO_PRECONDITION, preconditionFromHeaders, type Precondition } from '../protocol/precondition.js'
 import type { Random } from '../random/random.js'
 import type { Headers, IncomingRequest, OutgoingResponse, RequestHandler } from './transport.js'
 import { readAll } from './byte-pipe.js'
+import { RouteTable } from './route-table.js'
 import { REQUEST_ID_HEADER } from '../protocol/chunk-data.js'
 
 /** What a JSON body may weigh: a shard report of a large server is the largest. */
@@ -28,7 +28,6 @@ export interface RequestContext {
   readonly principal: Principal
   readonly precondition: Precondition
   readonly headers: Headers
-  readonly log: Logger
   /** Adds a header to the answer. */
   setHeader(name: string, value: string): void
 }
@@ -90,14 +89,14 @@ export interface RouteAnswer {
 export async function runRoute(route: Route, raw: RawRequest, services: RouteServices): Promise<RouteAnswer> {
   const startedMs = services.monotonic()
   const requestId = asRequestId(raw.headers[REQUEST_ID_HEADER]) ?? newId<RequestId>(services.random)
-  const log = services.log.child({ requestId, endpoint: route.endpoint.name })
+  const { name: endpoint, method, scope, conditional } = route.endpoint
   const headers: Record<string, string> = { [REQUEST_ID_HEADER]: requestId }
   const finish = (status: number, json: unknown): RouteAnswer => {
     const seconds = (services.monotonic() - startedMs) / 1000
-    services.onServed?.({ endpoint: route.endpoint.name, status, seconds })
+    services.onServed?.({ endpoint, status, seconds })
     // Changes that users ask for leave a trace in every log; reads and the talk between servers only when asked to.
-    const isChange = route.endpoint.method !== 'GET' && route.endpoint.scope !== 'server'
-    log[isChange ? 'info' : 'debug']({ status, seconds }, 'request served')
+    const isChange = method !== 'GET' && scope !== 'server'
+    services.log[isChange ? 'info' : 'debug']({ requestId, endpoint, status, seconds }, 'request served')
     return { status, headers, json }
   }
   try {
@@ -107,21 +106,19 @@ export async function runRoute(route: Route, raw: RawRequest, services: RouteSer
       query: parse(route.endpoint.query, raw.query, 'query'),
       body: parse(route.endpoint.body, raw.body, 'body'),
     }
-    const { conditional, method } = route.endpoint
     const precondition = conditional && method !== 'GET' ? preconditionFromHeaders(raw.headers) : NO_PRECONDITION
     const context: RequestContext = {
       requestId,
       principal,
       precondition,
       headers: raw.headers,
-      log,
       setHeader: (name, value) => (headers[name] = value),
     }
     return finish(200, await route.handler(input as EndpointInput<never, never, never>, context))
   } catch (error) {
     const known = toCairnError(error)
     known.requestId ??= requestId
-    if (!isCairnError(error) || known.code === 'INTERNAL') log.error({ error }, 'request failed')
+    if (!isCairnError(error) || known.code === 'INTERNAL') services.log.error({ requestId, endpoint, error }, 'request failed')
     return finish(known.info.httpStatus, known.info.httpStatus === 304 ? undefined : { error: known })
   }
 }
@@ -150,20 +147,13 @@ export function parse<T>(schema: z.ZodType<T, unknown>, value: unknown, where: s
 
 /** Serves a route table straight on a {@link Transport}: for the simulated network, and wherever Express is not needed. */
 export function routeHandler(routes: readonly Route[], services: RouteServices): RequestHandler {
-  const matchers = routes.map((route) => ({ route, match: compilePath(route.endpoint.path) }))
+  const table = new RouteTable(routes)
   return async (request: IncomingRequest): Promise<OutgoingResponse> => {
-    for (const { route, match } of matchers) {
-      if (route.endpoint.method !== request.method) continue
-      const params = match(request.path)
-      if (!params) continue
-      const answer = await runRoute(
-        route,
-        { params, query: Object.fromEntries(request.query), headers: request.headers, body: await readJson(request) },
-        services,
-      )
-      return toResponse(answer)
-    }
-    throw new CairnError('ROUTE_NOT_FOUND', `${request.method} ${request.path} is no address of this server.`)
+    const found = table.find(request.method, request.path)
+    if (!found) throw new CairnError('ROUTE_NOT_FOUND', `${request.method} ${request.path} is no address of this server.`)
+    const { route, params } = found
+    const query = Object.fromEntries(request.query)
+    return toResponse(await runRoute(route, { params, query, headers: request.headers, body: await readJson(request) }, services))
   }
 }
 
@@ -187,23 +177,3 @@ const toResponse = (answer: RouteAnswer): OutgoingResponse => ({
   headers: { 'content-type': 'application/json', ...answer.headers },
   ...(answer.json === undefined ? {} : { body: new TextEncoder().encode(JSON.stringify(answer.json)) }),
 })
-
-/** Makes a matcher for `/v1/files/:bucket/*key`; parameters come back percent-decoded. */
-export function compilePath(pattern: string): (path: string) => Record<string, string> | undefined {
-  const parts = pattern.split('/').slice(1)
-  return (path) => {
-    const given = path.split('/').slice(1)
-    const params: Record<string, string> = {}
-    for (const [index, part] of parts.entries()) {
-      const value = given[index]
-      if (value === undefined) return undefined
-      if (part.startsWith('*')) {
-        params[part.slice(1)] = decodePath(given.slice(index).join('/'))
-        return params
-      }
-      if (part.startsWith(':')) params[part.slice(1)] = decodePath(value)
-      else if (part !== value) return undefined
-    }
-    return given.length === parts.length ? params : undefined
-  }
-}

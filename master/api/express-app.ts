@@ -1,20 +1,24 @@
-/** The master's REST API on Express: the route table, the health checks, the metrics, the OpenAPI document. */
+/**
+ * The master's REST API on Express: the route table, the health checks, the metrics, the OpenAPI document. Ordinary
+ * requests do not come this way (listener.ts); it answers the others, and in the same shape.
+ */
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express'
 import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
+import { notJson } from '../../common/rpc/http/route-server.js'
 import { JSON_BODY_BYTES_MAX, runRoute, type RawRequest, type Route } from '../../common/rpc/routes.js'
 import type { Headers } from '../../common/rpc/transport.js'
 import { VERSION } from '../../common/version.js'
 import type { Master } from '../master.js'
-import { masterRoutes } from './routes.js'
+import { CHECKS } from './checks.js'
 
-export function masterApp(master: Master): Express {
+export function masterApp(master: Master, routes: readonly Route[]): Express {
   const app = express()
   app.disable('x-powered-by')
   app.disable('etag')
   app.set('query parser', 'simple')
   mountChecks(app, master)
   app.use(express.json({ limit: JSON_BODY_BYTES_MAX, strict: false }))
-  mountRoutes(app, masterRoutes(master), master)
+  mountRoutes(app, routes, master)
   app.use((request) => {
     throw new CairnError(
       'ROUTE_NOT_FOUND',
@@ -26,15 +30,11 @@ export function masterApp(master: Master): Express {
 }
 
 function mountChecks(app: Express, master: Master): void {
-  app.get('/livez', (_request, response) => void response.type('text/plain').send('ok\n'))
-  app.get('/readyz', (_request, response) => {
-    if (!master.ready) throw new CairnError('STARTING', 'The master is starting or stopping.')
-    response.type('text/plain').send('ok\n')
-  })
-  app.get('/metrics', async (_request, response) => {
-    const { contentType, text } = await master.metrics.metrics.expose()
-    response.set('content-type', contentType).send(text)
-  })
+  for (const [path, check] of Object.entries(CHECKS))
+    app.get(path, async (_request, response) => {
+      const { contentType, text } = await check(master)
+      response.set('content-type', contentType).send(text)
+    })
   // Asked for seldom, and made with a library that a start need not wait for.
   let document: Promise<object> | undefined
   const makeDocument = async (): Promise<object> => (await import('./openapi.js')).openApiDocument(VERSION)
@@ -79,7 +79,7 @@ const answerError: ErrorRequestHandler = (error: unknown, _request, response, ne
 function asCairnError(error: unknown): CairnError {
   if (isCairnError(error)) return error
   const { type, status } = error as { type?: unknown; status?: unknown }
-  if (type === 'entity.parse.failed') return new CairnError('INVALID_ARGUMENT', 'The body is not valid JSON.', { cause: error })
+  if (type === 'entity.parse.failed') return notJson(error)
   if (type === 'entity.too.large')
     return new CairnError(
       'PAYLOAD_TOO_LARGE',
