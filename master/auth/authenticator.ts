@@ -1,4 +1,4 @@
-/** Who a token belongs to. Tokens are kept as hashes; a short memory spares the database a look-up per request. */
+/** Who a token belongs to. Tokens are kept as hashes; a short memory spares each request the hash and the look-up. */
 import { hashToken } from '../../common/auth/signing.js'
 import type { Clock } from '../../common/clock/clock.js'
 import { CairnError } from '../../common/errors/cairn-error.js'
@@ -28,11 +28,10 @@ export class Authenticator {
         'A token is needed. Pass --token or set CAIRN_TOKEN; over HTTP send "Authorization: Bearer TOKEN". `cairn up` prints it.',
       )
     }
-    const hash = hashToken(token)
     const nowMs = this.#clock.monotonic()
-    const known = this.#remembered.get(hash)
+    const known = this.#remembered.get(token)
     if (known && known.untilMs > nowMs) return known.principal
-    const stored = await this.#store.findToken({ hash })
+    const stored = await this.#store.findToken({ hash: hashToken(token) })
     if (!stored)
       throw new CairnError(
         'UNAUTHENTICATED',
@@ -40,7 +39,7 @@ export class Authenticator {
       )
     const principal: Principal = { name: stored.name, scopes: new Set(stored.scopes as Scope[]) }
     if (this.#remembered.size >= REMEMBERED_MAX) this.#remembered.clear()
-    this.#remembered.set(hash, { principal, untilMs: nowMs + REMEMBERED_MS })
+    this.#remembered.set(token, { principal, untilMs: nowMs + REMEMBERED_MS })
     return principal
   }
 }

@@ -11,7 +11,7 @@ import { deferred, type Deferred } from '../../common/flow/deferred.js'
 import type { Random } from '../../common/random/random.js'
 import type { Operation } from './engine/statement.js'
 import { IN_MEMORY, SqliteConnection } from './engine/sqlite-connection.js'
-import type { WriterAnswer } from './engine/sqlite-writer-worker.js'
+import type { WriterAnswer, WriterRequest } from './engine/sqlite-writer-worker.js'
 import { runWriteBatch, type WriteRequest } from './engine/write-batch.js'
 import type { MetadataStore } from './metadata-store.js'
 import { reads, writes, type ReadName, type WriteName } from './operations/index.js'
@@ -85,6 +85,7 @@ function assemble(clock: Clock, writer: Writer, reader: SqliteConnection, closeR
 class ThreadWriter implements Writer {
   readonly #worker: Worker
   readonly #waiting = new Map<number, Deferred<unknown>>()
+  #outgoing: WriterRequest[] = []
   #nextId = 1
   #closing = false
 
@@ -105,7 +106,8 @@ class ThreadWriter implements Writer {
     const id = this.#nextId++
     const waiter = deferred<unknown>()
     this.#waiting.set(id, waiter)
-    this.#worker.postMessage({ id, name: request.name, args: request.args })
+    // eslint-disable-next-line no-restricted-syntax -- with its thread, the writer is below the seams
+    if (this.#outgoing.push({ id, name: request.name, args: request.args }) === 1) setImmediate(() => this.#send())
     return waiter.promise
   }
 
@@ -113,8 +115,15 @@ class ThreadWriter implements Writer {
     if (this.#closing) return
     this.#closing = true
     const exited = new Promise<void>((resolve) => this.#worker.once('exit', () => resolve()))
+    this.#send()
     this.#worker.postMessage('close')
     await exited
+  }
+
+  /** What has come up since the event loop's last turn travels as one message. */
+  #send(): void {
+    if (this.#outgoing.length > 0) this.#worker.postMessage(this.#outgoing)
+    this.#outgoing = []
   }
 
   #settle(answer: WriterAnswer): void {

@@ -15,7 +15,7 @@ export type WriterAnswer =
   | { readonly id: number; readonly ok: true; readonly value: unknown }
   | { readonly id: number; readonly ok: false; readonly error: unknown }
 
-/** Bounds how long the first of a batch waits for the last. */
+/** Bounds how long the first of a batch waits for the last: no further message is taken from here on. */
 const BATCH_MAX = 512
 
 assert(parentPort, 'this module runs as a worker')
@@ -23,13 +23,17 @@ const port = parentPort
 const clock = new SystemClock()
 const random = new SystemRandom()
 const connection = new SqliteConnection((workerData as { file: string }).file, { readOnly: false })
+// What a savepoint could have to undo stays in memory: it would spill into a file after a few pages.
+connection.native.pragma('temp_store = MEMORY')
 
-port.on('message', (first: WriterRequest | 'close') => {
+type Message = readonly WriterRequest[] | 'close'
+
+port.on('message', (first: Message) => {
   const batch: WriterRequest[] = []
   let closing = false
-  for (let next: WriterRequest | 'close' | undefined = first; next !== undefined; next = receive()) {
+  for (let next: Message | undefined = first; next !== undefined; next = receive()) {
     if (next === 'close') closing = true
-    else batch.push(next)
+    else batch.push(...next)
     if (batch.length >= BATCH_MAX) break
   }
   if (batch.length > 0) answer(batch)
@@ -39,8 +43,8 @@ port.on('message', (first: WriterRequest | 'close') => {
   }
 })
 
-function receive(): WriterRequest | 'close' | undefined {
-  return (receiveMessageOnPort(port) as { message: WriterRequest | 'close' } | undefined)?.message
+function receive(): Message | undefined {
+  return (receiveMessageOnPort(port) as { message: Message } | undefined)?.message
 }
 
 function answer(batch: readonly WriterRequest[]): void {

@@ -42,7 +42,7 @@ export function runWriteBatch(
     return commitBatch(connection, requests, services)
   } catch (error) {
     if (systemCode(error) !== 'SQLITE_FULL') throw error
-    if (connection.native.inTransaction) connection.native.exec('ROLLBACK')
+    if (connection.native.inTransaction) connection.control('ROLLBACK')
     const full = new CairnError(
       'DISK_FULL',
       "The disk of the master's metadata is full. Free space on it; nothing was changed.",
@@ -55,7 +55,7 @@ export function runWriteBatch(
 function commitBatch(connection: SqliteConnection, requests: readonly WriteRequest[], services: BatchServices): WriteOutcome[] {
   const { native } = connection
   const context: OperationContext = { nowMs: services.now(), newId: () => toBytes(newId(services.random)) }
-  native.exec('BEGIN IMMEDIATE')
+  connection.control('BEGIN IMMEDIATE')
   const unchanged = connection.totalChanges()
   let rises = false
   const outcomes = requests.map((request) => {
@@ -65,10 +65,10 @@ function commitBatch(connection: SqliteConnection, requests: readonly WriteReque
     return outcome
   })
   if (native.inTransaction && connection.totalChanges() > unchanged) {
-    if (rises) native.exec('UPDATE meta SET position = position + 1')
-    native.exec('COMMIT')
+    if (rises) connection.control('UPDATE meta SET position = position + 1')
+    connection.control('COMMIT')
   } else {
-    native.exec('ROLLBACK')
+    connection.control('ROLLBACK')
   }
   return outcomes
 }
@@ -76,16 +76,16 @@ function commitBatch(connection: SqliteConnection, requests: readonly WriteReque
 function runOne(connection: SqliteConnection, context: OperationContext, request: WriteRequest): WriteOutcome {
   const { native } = connection
   const operation = writes[request.name] as unknown as (ctx: OperationContext, args: unknown) => Operation<unknown>
-  native.exec('SAVEPOINT operation')
+  connection.control('SAVEPOINT operation')
   try {
     const value = connection.execute(operation(context, request.args))
-    native.exec('RELEASE operation')
+    connection.control('RELEASE operation')
     return { ok: true, value }
   } catch (error) {
     // SQLite has undone the whole transaction when the disk is full: there is no savepoint left to go back to.
     if (!native.inTransaction) throw error
-    native.exec('ROLLBACK TO operation')
-    native.exec('RELEASE operation')
+    connection.control('ROLLBACK TO operation')
+    connection.control('RELEASE operation')
     const { request: key } = request.args as { readonly request?: RequestKey }
     if (key && isKeptRefusal(error)) connection.execute(keepRefusal(context, request.name, key, error))
     return { ok: false, error }
