@@ -25,9 +25,14 @@ export class Atlas {
     const chunk = this.#rows.chunk(chunkId)
     // What nobody knows may always go; so may what is on its way out. What is just being written may not.
     if (chunk?.state !== LIVE) return chunk?.state !== ALLOCATED
-    const others = goodHolders(this.#world.members, chunkId, this.#world.unreadable).filter((other) => other !== server)
-    const counted = this.#rows.replicas(chunkId).filter(({ state }) => state === 0)
-    return others.some((other) => counted.some((row) => this.#rows.serverOf(row) === other))
+    const good = goodHolders(this.#world.members, chunkId, this.#world.unreadable)
+    const staying = this.#rows.replicas(chunkId).filter((row) => row.state === 0 && !this.#rows.isLeaving(row))
+    // Of more copies than are wanted, any may be given up.
+    const spare = Math.max(0, staying.length - chunk.wanted)
+    const others = staying
+      .map((row) => this.#rows.serverOf(row))
+      .filter((other) => other !== server && good.includes(other as SimServer))
+    return others.length > spare
   }
 
   /** The other servers with a good copy, for the log. */

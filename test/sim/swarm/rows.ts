@@ -51,6 +51,12 @@ export class Rows {
     )
   }
 
+  /** Whether the server of a copy is being emptied: its copies are given up once others stand for them. */
+  isLeaving(row: ReplicaRow): boolean {
+    const server = this.one<{ intent: string }>('select intent from servers where server_no = ?', row.server_no)
+    return server?.intent === 'drain' || server?.intent === 'removed'
+  }
+
   /** Whether any file, in the trash or not, or any open upload holds the chunk. */
   isReferenced(chunkId: string): boolean {
     return (
