@@ -15,12 +15,15 @@ export class AllocationAhead {
   readonly #upcoming: (after: ChunkWish, count: number) => ChunkWish[]
   readonly #held = new Map<number, Promise<AllocatedChunk>>()
 
+  /** @param held allocations that are there already */
   constructor(
     allocate: (wishes: ChunkWish[]) => Promise<AllocatedChunk[]>,
     upcoming: (after: ChunkWish, count: number) => ChunkWish[],
+    held: readonly AllocatedChunk[] = [],
   ) {
     this.#allocate = allocate
     this.#upcoming = upcoming
+    for (const chunk of held) this.#held.set(chunk.index, Promise.resolve(chunk))
   }
 
   /** The allocation of a chunk, made with those that follow it unless an earlier one has brought it. */

@@ -32,7 +32,7 @@ import { errorOf } from '../../common/rpc/endpoint-client.js'
 import type { Exchange } from '../../common/rpc/transport.js'
 import { KiB } from '../../common/units.js'
 import { BLOCKS_PER_STREAM, PATIENCE_MS, STALL_TIMEOUT_MS, type TransferContext } from '../options.js'
-import type { UploadSession } from './session.js'
+import type { StoredChunkReport, UploadSession } from './session.js'
 import type { ChunkPayload } from './source.js'
 
 const BACKOFF = { firstMs: 100, maxMs: 2_000 }
@@ -79,15 +79,21 @@ export class ChunkSender {
     this.#hooks = hooks
   }
 
-  /** Resolves once the chunk is in the draft manifest. @throws the last error when patience is at its end */
-  async send(payload: ChunkPayload): Promise<SentChunk> {
+  /**
+   * Resolves once the chunk is in the draft manifest. @throws the last error when patience is at its end
+   * @param enter tells the master of the stored chunk; when it counts too few live copies the chunk is sent again
+   */
+  async send(
+    payload: ChunkPayload,
+    enter: (report: StoredChunkReport) => Promise<void> = (report) => this.#session.report(report),
+  ): Promise<SentChunk> {
     const { clock, random } = this.#context
     const delivery = new Delivery(payload)
     let progressMs = clock.monotonic()
     for (let attempt = 0; ; attempt += 1) {
       const before = delivery.receipts.size
       try {
-        return await this.#attempt(payload, delivery)
+        return await this.#attempt(payload, delivery, enter)
       } catch (error) {
         if (this.#signal.aborted) throw this.#signal.reason
         if (isCairnError(error, ...HOPELESS)) throw error
@@ -100,19 +106,17 @@ export class ChunkSender {
     }
   }
 
-  async #attempt(payload: ChunkPayload, delivery: Delivery): Promise<SentChunk> {
+  async #attempt(
+    payload: ChunkPayload,
+    delivery: Delivery,
+    enter: (report: StoredChunkReport) => Promise<void>,
+  ): Promise<SentChunk> {
     const { index, offset, lengthBytes } = payload
     await this.#deliver(payload, delivery)
     const { allocation, root } = delivery
     if (!allocation || root === undefined) throw new CairnError('INTERNAL', 'a delivered chunk has a root')
-    await this.#session.report({
-      index,
-      offset,
-      lengthBytes,
-      root,
-      chunkId: allocation.chunkId,
-      receipts: [...delivery.receipts.values()],
-    })
+    const receipts = [...delivery.receipts.values()]
+    await enter({ index, offset, lengthBytes, root, chunkId: allocation.chunkId, receipts })
     return { index, offset, lengthBytes, root }
   }
 

@@ -7,7 +7,7 @@ import { CairnError } from '../../common/errors/cairn-error.js'
 import { KiB } from '../../common/units.js'
 import { localError } from '../local-error.js'
 import type { ChunkWish } from './allocation-ahead.js'
-import type { ChunkPayload, UploadSource } from './source.js'
+import { isSmall, type ChunkPayload, type UploadSource } from './source.js'
 
 const SAMPLE_BYTES = 64 * KiB
 const SAMPLES = 16
@@ -62,6 +62,10 @@ export class FileSource implements UploadSource {
     } finally {
       await file.close()
     }
+  }
+
+  get isSmall(): boolean {
+    return isSmall(this.sizeBytes)
   }
 
   async *chunks(chunkSizeBytes: number): AsyncIterable<ChunkPayload> {

@@ -27,6 +27,7 @@ export async function openSession(
 ): Promise<UploadSession> {
   parseFilePath(path)
   const fingerprint = source.resumable ? await source.fingerprint() : null
+  const wish = source.isSmall ? wholeFile(source.sizeBytes ?? 0, services.context.zone) : undefined
   const open = async (adoption: Adoption): Promise<UploadSession> => {
     const info = await services.api.call('openUpload', {
       body: {
@@ -38,6 +39,7 @@ export async function openSession(
         ...(options.chunkSizeBytes === undefined ? {} : { chunkSizeBytes: options.chunkSizeBytes }),
         ...(options.replicas === undefined ? {} : { replicas: options.replicas }),
         ...(options.precondition === undefined ? {} : { precondition: options.precondition }),
+        ...(wish ? { allocate: wish } : {}),
       },
       // What nobody could take up again must be known, so that it can be dropped: the answer is waited for.
       signal: source.resumable ? signal : undefined,
@@ -49,6 +51,11 @@ export async function openSession(
   if (fingerprint === null) return open({ kind: 'none' })
   return adoptOrOpen(services, options, open, signal)
 }
+
+const wholeFile = (lengthBytes: number, zone: string | undefined) => ({
+  chunks: [{ index: 0, lengthBytes }],
+  ...(zone === undefined ? {} : { zone }),
+})
 
 /**
  * A session of the same source that was active a moment ago belongs to a run that died (then we go on with it, at once if

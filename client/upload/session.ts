@@ -21,6 +21,8 @@ export interface SessionInfo {
   readonly replicas: number
   readonly minReplicas: number
   readonly resumed: boolean
+  /** Chunks that were allocated with the session. */
+  readonly chunks?: readonly AllocatedChunk[] | undefined
 }
 
 export interface StoredChunkReport extends CompletedChunk {
@@ -61,7 +63,7 @@ export class UploadSession {
     this.#api = api
     this.#context = context
     this.#signal = signal
-    this.#ahead = new AllocationAhead((wishes) => this.#allocate(wishes), upcoming)
+    this.#ahead = new AllocationAhead((wishes) => this.#allocate(wishes), upcoming, info.chunks)
     this.#keepAlive()
   }
 
@@ -160,10 +162,11 @@ export class UploadSession {
     return out
   }
 
-  commit(file: { sizeBytes: number; chunkCount: number; checksum: string }): Promise<FileInfo> {
+  /** @param chunks not reported before: they are entered with the commit, or not at all */
+  commit(file: { sizeBytes: number; chunkCount: number; checksum: string }, chunks?: StoredChunkReport[]): Promise<FileInfo> {
     return this.#api.call('commitUpload', {
       params: { uploadId: this.info.uploadId },
-      body: { writerEpoch: this.info.writerEpoch, ...file },
+      body: { writerEpoch: this.info.writerEpoch, ...file, ...(chunks ? { chunks } : {}) },
       signal: this.#signal,
     })
   }

@@ -1,5 +1,6 @@
 /** What can be uploaded, seen as chunks. Files can be read again, which makes them resumable; streams cannot. */
 import type { Block } from '../../common/bytes/block-pool.js'
+import { LEAF_BYTES } from '../../common/checksum/tree.js'
 import type { ChunkWish } from './allocation-ahead.js'
 
 /** The bytes of one chunk, leaf by leaf, as often as need be. */
@@ -18,6 +19,10 @@ export interface ChunkPayload {
   release(): void
 }
 
+/** One leaf: sent in a moment, so that there is nothing to gain from entering it before the commit. */
+export const isSmall = (sizeBytes: number | null): sizeBytes is number =>
+  sizeBytes !== null && sizeBytes > 0 && sizeBytes <= LEAF_BYTES
+
 export interface UploadSource {
   /** Null when it is only known at the end. */
   readonly sizeBytes: number | null
@@ -29,6 +34,8 @@ export interface UploadSource {
   chunks(chunkSizeBytes: number, signal: AbortSignal): AsyncIterable<ChunkPayload>
   /** The chunks after a given one, at most `count`, as far as their lengths are certain. */
   upcoming(after: ChunkWish, count: number, chunkSizeBytes: number): ChunkWish[]
+  /** Whether all of it is certain to be one chunk whatever the chunk size, if that is not below its size. */
+  readonly isSmall: boolean
   /** The payload of one chunk again; only of resumable sources. */
   chunkAt(index: number, chunkSizeBytes: number): ChunkPayload
   /** Called before the commit. @throws `SOURCE_CHANGED` when what was read is not one state of the source */

@@ -15,7 +15,7 @@ import { untilAborted } from '../../common/flow/abort.js'
 import { Semaphore, type Permit } from '../../common/flow/semaphore.js'
 import { SECOND_MS } from '../../common/units.js'
 import type { ChunkWish } from './allocation-ahead.js'
-import type { ChunkPayload, UploadSource } from './source.js'
+import { isSmall, type ChunkPayload, type UploadSource } from './source.js'
 
 /** Memory that stream uploads hold their chunks in. */
 export interface StreamBudget {
@@ -69,6 +69,11 @@ export class StreamSource implements UploadSource {
   /** Lengths follow the memory of the moment, so none is certain. */
   upcoming(): ChunkWish[] {
     return []
+  }
+
+  /** A leaf is filled whatever the memory of the moment. */
+  get isSmall(): boolean {
+    return isSmall(this.sizeBytes)
   }
 
   chunkAt(): ChunkPayload {

@@ -35,6 +35,21 @@ export const adoption = z.discriminatedUnion('kind', [
 ])
 export type Adoption = z.infer<typeof adoption>
 
+export const ALLOCATION_BATCH_MAX = 256
+
+export const chunkTarget = z.object({ serverId, url: z.string(), zone: label })
+export const allocatedChunk = z.object({
+  index: count,
+  chunkId,
+  /** Best order for the chain as the master sees it; the client may choose another. */
+  targets: z.array(chunkTarget),
+  capability: z.string(),
+})
+export type AllocatedChunk = z.infer<typeof allocatedChunk>
+
+/** A chunk that is to be written for the first time. */
+const newChunk = z.object({ index: count, lengthBytes: byteCount })
+
 export const openUpload = endpoint({
   name: 'openUpload',
   method: 'POST',
@@ -42,7 +57,7 @@ export const openUpload = endpoint({
   scope: 'write',
   tag: 'uploads',
   conditional: true,
-  summary: 'Opens an upload session for a path, or takes up an interrupted one.',
+  summary: 'Opens an upload session for a path, or takes up an interrupted one; with its first chunks allocated if so wished.',
   params: z.object({}),
   query: z.object({}),
   body: z.object({
@@ -57,6 +72,17 @@ export const openUpload = endpoint({
     /** Who writes: shown to others who want the session. */
     owner: label,
     adoption,
+    /**
+     * The first chunks, to be allocated with the session: a small file takes one request less. Only a hint, which a session
+     * that goes on, a chunk size below these lengths or a lack of servers makes void.
+     */
+    allocate: z
+      .object({
+        chunks: z.array(newChunk).min(1).max(ALLOCATION_BATCH_MAX),
+        /** Where the client is, so that the first hop is near. */
+        zone: label.optional(),
+      })
+      .optional(),
   }),
   result: z
     .object({
@@ -68,6 +94,8 @@ export const openUpload = endpoint({
       minReplicas: z.number().int(),
       /** Whether an earlier session goes on; then its completed chunks can be listed. */
       resumed: z.boolean(),
+      /** What was asked for with `allocate`; absent when it came to nothing. */
+      chunks: z.array(allocatedChunk).optional(),
     })
     .meta({ id: 'UploadSession' }),
 })
@@ -115,18 +143,6 @@ export const listUploadChunks = endpoint({
   result: z.object({ chunks: z.array(completedChunk), next: count.nullable() }),
 })
 
-export const ALLOCATION_BATCH_MAX = 256
-
-export const chunkTarget = z.object({ serverId, url: z.string(), zone: label })
-export const allocatedChunk = z.object({
-  index: count,
-  chunkId,
-  /** Best order for the chain as the master sees it; the client may choose another. */
-  targets: z.array(chunkTarget),
-  capability: z.string(),
-})
-export type AllocatedChunk = z.infer<typeof allocatedChunk>
-
 export const allocateChunks = endpoint({
   name: 'allocateChunks',
   method: 'POST',
@@ -141,9 +157,7 @@ export const allocateChunks = endpoint({
     writerEpoch,
     chunks: z
       .array(
-        z.object({
-          index: count,
-          lengthBytes: byteCount,
+        newChunk.extend({
           /** A chunk that already has copies on `have` and needs more. */
           chunkId: chunkId.optional(),
           have: z.array(serverId).max(16).optional(),
@@ -161,6 +175,10 @@ export const allocateChunks = endpoint({
 
 export const REPORT_BATCH_MAX = 256
 
+/** A completed chunk with the receipts of the servers that hold it. */
+const chunkReport = completedChunk.extend({ receipts: z.array(receipt).min(1).max(16) })
+const chunkReports = z.array(chunkReport).min(1).max(REPORT_BATCH_MAX)
+
 export const reportChunks = endpoint({
   name: 'reportChunks',
   method: 'POST',
@@ -172,10 +190,7 @@ export const reportChunks = endpoint({
   query: z.object({}),
   body: z.object({
     writerEpoch,
-    chunks: z
-      .array(completedChunk.extend({ receipts: z.array(receipt).min(1).max(16) }))
-      .min(1)
-      .max(REPORT_BATCH_MAX),
+    chunks: chunkReports,
   }),
   result: z.object({ accepted: count }),
 })
@@ -199,10 +214,18 @@ export const commitUpload = endpoint({
   path: '/v1/uploads/:uploadId/commit',
   scope: 'write',
   tag: 'uploads',
-  summary: 'Makes the file visible, whole, in one transaction. Size, count and checksum must match the reported chunks.',
+  summary:
+    'Makes the file visible, whole, in one transaction. Size, count and checksum must match the reported chunks, those that come with it included.',
   params: uploadParams,
   query: z.object({}),
-  body: z.object({ writerEpoch, sizeBytes: byteCount, chunkCount: count, checksum: fileChecksum }),
+  body: z.object({
+    writerEpoch,
+    sizeBytes: byteCount,
+    chunkCount: count,
+    checksum: fileChecksum,
+    /** Chunks that were not reported yet. They enter with the commit or not at all. */
+    chunks: chunkReports.optional(),
+  }),
   result: fileInfo,
 })
 

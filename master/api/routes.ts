@@ -81,18 +81,21 @@ export function masterRoutes(master: Master): Route[] {
       store.findManifestChunk({ manifestId: params.manifestId, offset: query.offset }),
 
     openUpload: async ({ body }, request) =>
-      store.openUpload({
-        path: parseFilePath(body.path),
-        sizeBytes: body.sizeBytes,
-        fingerprint: body.fingerprint,
-        chunkSizeBytes: body.chunkSizeBytes,
-        replicas: body.replicas,
-        precondition: conditionOf(body, request),
-        owner: body.owner,
-        adoption: body.adoption,
-        ...defaults,
-        ...requestKey(request, body),
-      }),
+      uploads.open(
+        {
+          path: parseFilePath(body.path),
+          sizeBytes: body.sizeBytes,
+          fingerprint: body.fingerprint,
+          chunkSizeBytes: body.chunkSizeBytes,
+          replicas: body.replicas,
+          precondition: conditionOf(body, request),
+          owner: body.owner,
+          adoption: body.adoption,
+          ...defaults,
+          ...requestKey(request, body),
+        },
+        body.allocate,
+      ),
     listUploads: async ({ query }) => {
       const found = await store.listUploads({ after: query.after ?? '', limit: query.limit })
       return { uploads: found, next: found.length === query.limit ? (found.at(-1)?.uploadId ?? null) : null }
@@ -110,7 +113,7 @@ export function masterRoutes(master: Master): Route[] {
     reportChunks: async ({ params, body }) => uploads.report({ uploadId: params.uploadId, ...body }),
     keepUpload: async ({ params, body }) => store.keepUpload({ uploadId: params.uploadId, writerEpoch: body.writerEpoch }),
     commitUpload: async ({ params, body }, request) => {
-      const file = await store.commitUpload({ uploadId: params.uploadId, ...body, ...requestKey(request, { params, body }) })
+      const file = await uploads.commit({ uploadId: params.uploadId, ...body, ...requestKey(request, { params, body }) })
       request.setHeader('etag', entityTag(file))
       return file
     },

@@ -4,6 +4,8 @@ import { isReceiptGenuine } from '../../common/auth/receipt.js'
 import { CairnError, isCairnError } from '../../common/errors/cairn-error.js'
 import { newId, type ChunkId, type ServerId, type UploadId } from '../../common/ids.js'
 import type { ReceiptJson } from '../../common/protocol/chunk-data.js'
+import type { FileInfo } from '../../common/protocol/files.js'
+import { bucketOf, type FilePath } from '../../common/path-name.js'
 import { shardOf } from '../../common/protocol/cluster.js'
 import type { AllocatedChunk, CompletedChunk } from '../../common/protocol/uploads.js'
 import type { ClusterService } from '../cluster/cluster-service.js'
@@ -11,7 +13,11 @@ import { freeBytesOf } from '../cluster/server-view.js'
 import type { MasterContext } from '../context.js'
 import { place, type Placement, type PlacementServer } from '../placement/placement.js'
 import { placementServer } from '../cluster/placement-snapshot.js'
+import type { CommitUploadArgs } from '../store/operations/commit.js'
 import type { RequestKey } from '../store/operations/context.js'
+import type { StartUploadArgs } from '../store/operations/short-uploads.js'
+import type { ReportedChunk } from '../store/operations/upload-chunks.js'
+import type { OpenedUpload, OpenUploadArgs } from '../store/operations/uploads.js'
 import type { ServerReceipt } from '../store/operations/replicas.js'
 
 export interface AllocationWish {
@@ -19,6 +25,12 @@ export interface AllocationWish {
   readonly lengthBytes: number
   readonly chunkId?: ChunkId | undefined
   readonly have?: readonly ServerId[] | undefined
+}
+
+/** The first chunks of a session that is yet to be opened. */
+export interface OpenWish {
+  readonly chunks: readonly { readonly index: number; readonly lengthBytes: number }[]
+  readonly zone?: string | undefined
 }
 
 export interface AllocateOptions {
@@ -30,6 +42,14 @@ export interface AllocateOptions {
   readonly request?: RequestKey
 }
 
+/** What a commit says, with the chunks that were not reported before. */
+export interface CommitOptions extends Omit<CommitUploadArgs, 'request'> {
+  readonly chunks?: readonly ReportedByClient[] | undefined
+  readonly request?: RequestKey
+}
+
+type ReportedByClient = CompletedChunk & { readonly receipts: readonly ReceiptJson[] }
+
 export class UploadService {
   readonly #context: MasterContext
   readonly #cluster: ClusterService
@@ -37,6 +57,38 @@ export class UploadService {
   constructor(context: MasterContext, cluster: ClusterService) {
     this.#context = context
     this.#cluster = cluster
+  }
+
+  /** Opens a session, with its first chunks allocated where that can be. @throws as the store's operation */
+  async open(args: OpenUploadArgs, wish: OpenWish | undefined): Promise<OpenedUpload & { chunks?: AllocatedChunk[] }> {
+    const { store } = this.#context
+    const placed = wish && (await this.#placeAhead(args, wish))
+    if (!placed) return store.openUpload(args)
+    const { chunks, ...opened } = await store.startUpload({ ...args, placed })
+    return chunks ? { ...opened, chunks: chunks.map((chunk) => this.#seal(opened, chunk)) } : opened
+  }
+
+  /** Undefined when there is no room: the client then asks for targets by themselves, and hears why it gets none. */
+  async #placeAhead(args: OpenUploadArgs, { chunks, zone }: OpenWish): Promise<StartUploadArgs['placed'] | undefined> {
+    const { store, random } = this.#context
+    const policy = (await store.getBucket({ name: bucketOf(args.path as FilePath) })) ?? args.bucketDefaults
+    const replicas = args.replicas ?? policy.replicas
+    const upload = { replicas, minReplicas: Math.min(policy.minReplicas, replicas) }
+    const servers = this.#cluster.views.all().map(placementServer)
+    try {
+      return {
+        replicas,
+        chunks: chunks.map((wish) => ({
+          ...wish,
+          chunkId: newId<ChunkId>(random),
+          isNew: true,
+          targets: this.#choose(wish, { avoid: [], zone }, servers, upload),
+        })),
+      }
+    } catch (error) {
+      if (!isCairnError(error, 'NOT_ENOUGH_SERVERS', 'DISK_FULL')) throw error
+      return undefined
+    }
   }
 
   /** @throws `NOT_ENOUGH_SERVERS`, and as the store's operation */
@@ -63,7 +115,7 @@ export class UploadService {
   /** The targets of one chunk, the first hop near the client where there is one. */
   #choose(
     wish: AllocationWish,
-    options: AllocateOptions,
+    options: Pick<AllocateOptions, 'avoid' | 'zone'>,
     servers: readonly PlacementServer[],
     upload: { replicas: number; minReplicas: number },
   ): ServerId[] {
@@ -97,7 +149,7 @@ export class UploadService {
   }
 
   #seal(
-    options: AllocateOptions,
+    options: Pick<AllocateOptions, 'uploadId'>,
     chunk: { index: number; chunkId: string; lengthBytes: number; targets: readonly string[] },
   ): AllocatedChunk {
     const key = this.#context.capabilityKeys[0]
@@ -118,14 +170,25 @@ export class UploadService {
   }
 
   /** @throws `NOT_ENOUGH_REPLICAS`, and as the store's operation */
-  async report(options: {
+  report(options: {
     uploadId: UploadId
     writerEpoch: number
-    chunks: readonly (CompletedChunk & { receipts: readonly ReceiptJson[] })[]
+    chunks: readonly ReportedByClient[]
   }): Promise<{ accepted: number }> {
-    const chunks = options.chunks.map((chunk) => ({ ...chunk, receipts: this.#genuine(chunk.receipts) }))
+    return this.#entering(options.chunks, (chunks) => this.#context.store.reportChunks({ ...options, chunks }))
+  }
+
+  /** @throws as {@link report} when it brings chunks, and as the store's operation */
+  commit({ chunks: reported, ...options }: CommitOptions): Promise<FileInfo> {
+    const { store } = this.#context
+    if (!reported) return store.commitUpload(options)
+    return this.#entering(reported, (chunks) => store.finishUpload({ ...options, chunks }))
+  }
+
+  async #entering<T>(reported: readonly ReportedByClient[], enter: (chunks: readonly ReportedChunk[]) => Promise<T>): Promise<T> {
+    const chunks = reported.map((chunk) => ({ ...chunk, receipts: this.#genuine(chunk.receipts) }))
     try {
-      return await this.#context.store.reportChunks({ ...options, chunks })
+      return await enter(chunks)
     } catch (error) {
       if (isCairnError(error, 'NOT_ENOUGH_REPLICAS')) this.#askAgain(chunks.flatMap((chunk) => chunk.receipts))
       throw error

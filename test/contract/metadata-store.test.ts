@@ -8,6 +8,7 @@ import type { StoreUnderTest } from './metadata-store-fixture.js'
 import { metadataChunksSuite } from './metadata-chunks.suite.js'
 import { metadataJoiningSuite } from './metadata-joining.suite.js'
 import { metadataServersSuite } from './metadata-servers.suite.js'
+import { metadataShortUploadsSuite } from './metadata-short-uploads.suite.js'
 import { metadataFilesSuite } from './metadata-store.suite.js'
 
 function metadataStoreSuite(name: string, open: () => Promise<StoreUnderTest>): void {
@@ -15,6 +16,7 @@ function metadataStoreSuite(name: string, open: () => Promise<StoreUnderTest>): 
   metadataChunksSuite(name, open)
   metadataServersSuite(name, open)
   metadataJoiningSuite(name, open)
+  metadataShortUploadsSuite(name, open)
 }
 
 metadataStoreSuite('SQLite in memory, inline', async () => {

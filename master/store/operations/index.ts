@@ -11,6 +11,7 @@ import { copyFile, deleteFile, pruneRetiredNames, purgeTrash, renameFile, shorte
 import { addReplica, applyChanges, applyShardReport, getChunk, shardChunkIds } from './replicas.js'
 import { getRepairSpeed, listFailing, setRepairSpeed } from './repairs.js'
 import { forgetRemoved, intendServer, isDrained, surveyServer } from './server-life.js'
+import { finishUpload, startUpload } from './short-uploads.js'
 import { giveBackSurplus, listReplacedCorruptReplicas, trimReplica } from './surplus.js'
 import { listServers, recordBeats, registerServer, setServerStates } from './servers.js'
 import {
@@ -52,9 +53,11 @@ export const writes = {
   shortenTrash,
   openUpload,
   keepUpload,
+  startUpload,
   allocateChunks,
   reportChunks,
   commitUpload,
+  finishUpload,
   abortUpload,
   expireUploads,
   registerServer,

@@ -34,7 +34,7 @@ interface UploadRow {
 
 /** What has to hold right after an operation, given how things were right before it. */
 export function aroundStore(world: World, rows: Rows, operation: string, args: unknown): (() => void) | undefined {
-  if (operation === 'commitUpload') {
+  if (operation === 'commitUpload' || operation === 'finishUpload') {
     const { uploadId } = args as { readonly uploadId: string }
     const find = (): UploadRow | undefined => rows.one('select * from uploads where upload_id = ?', raw(uploadId))
     if (find()?.state !== OPEN) return undefined
