@@ -8,7 +8,7 @@ export const CLIENT_MUTANTS: readonly Mutant[] = [
     name: 'client-does-not-verify-leaves',
     bug: 'What a server sends is handed on without being compared with its checksum.',
     file: FETCHER,
-    find: 'if (xxh64(block.bytes.subarray(0, length)) !== leafSums[fetch.next]) {',
+    find: 'if (sum.digest() !== leafSums[fetch.next]) {',
     replace: 'if (leafSums.length === 0) {',
     caughtBy: [
       jest(

@@ -374,8 +374,8 @@ export const MASTER_MUTANTS: readonly Mutant[] = [
     name: 'answer-before-commit',
     bug: 'A change of the metadata is answered before its transaction is committed.',
     file: 'master/store/engine/write-batch.ts',
-    find: "    native.exec('COMMIT')\n",
-    replace: "    setImmediate(() => native.inTransaction && native.exec('COMMIT'))\n",
+    find: "    connection.control('COMMIT')\n",
+    replace: "    setImmediate(() => native.inTransaction && connection.control('COMMIT'))\n",
     caughtBy: [jest(FILES_SUITE, 'a committed upload is visible whole, with its chunks in order')],
   },
   {
