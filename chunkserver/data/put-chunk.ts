@@ -201,6 +201,7 @@ class Reception {
     }
     try {
       const count = await this.#request.body.readInto(block.bytes.subarray(0, length), onProgress)
+      sum.advance(count)
       if (count < length) throw new CairnError('CONNECTION_FAILED', 'The body ended too early.')
     } catch (error) {
       this.#downstream?.destroy(toCairnError(error))

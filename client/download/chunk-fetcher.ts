@@ -164,6 +164,7 @@ export class ChunkFetcher {
           const target = block.bytes.subarray(0, length)
           const read = (): Promise<number> => response.body.readInto(target, (filled) => sum.advance(filled))
           const count = await this.#timely(fetch, exchange, read)
+          sum.advance(count)
           if (count < length) throw new CairnError('CONNECTION_FAILED', `${fetch.server.url} broke off within a leaf.`)
           if (sum.digest() !== leafSums[fetch.next]) {
             throw new CairnError('CHECKSUM_MISMATCH', `Leaf ${fetch.next} arrived damaged from ${fetch.server.url}.`)

@@ -71,6 +71,7 @@ export class RunningXxh64 {
 
   /** So many bytes of the target are there by now. */
   advance(filledBytes: number): void {
+    if (filledBytes === this.#hashed) return
     this.#core?.update64(this.#state, this.#target.byteOffset + this.#hashed, filledBytes - this.#hashed)
     this.#hashed = filledBytes
   }
