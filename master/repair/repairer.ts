@@ -28,8 +28,8 @@ import { Transfers, type Active } from './transfers.js'
 /** Chunks of a class looked at in one plan. The next one follows at once while there is more to do. */
 const PAGE = 256
 const SWEEP_PAGE = 500
-/** So long a round looks at the chunks of changed servers before the most urgent of what it has found is planned. */
-const SWEEP_STINT_MS = 1 * SECOND_MS
+/** So long a round looks at the chunks of changed servers before what it has found is planned. */
+const SWEEP_STINT_MS = 500
 const RETRY_FIRST_MS = 1 * SECOND_MS
 const RETRY_MAX_MS = 5 * MINUTE_MS
 const ROUND_INTERVAL_MS = 500
@@ -55,7 +55,11 @@ export class Repairer {
   readonly #brakes: RepairBrakes
   readonly #rounds: Periodic
   #planning: Promise<void> | undefined
+  /** The plan that follows the one under way, if anybody waits for it. */
+  #nextPlan: Promise<void> | undefined
+  /** Chunks of changed servers are still to be looked at; for how many rounds by now. */
   #sweeping = false
+  #sweepRounds = 0
   #balancedMs = -Infinity
 
   constructor(context: MasterContext, cluster: ClusterService, life: ServerLife) {
@@ -157,21 +161,35 @@ export class Repairer {
     do {
       this.#sweeping = await store.sweepServers({ limit: SWEEP_PAGE })
     } while (this.#sweeping && !signal.aborted && clock.monotonic() - startedMs < SWEEP_STINT_MS)
+    this.#sweepRounds = this.#sweeping ? this.#sweepRounds + 1 : 0
   }
 
-  /** One plan at a time: two would assign the same chunk twice. */
-  async #plan(): Promise<void> {
-    while (this.#planning) await this.#planning
-    this.#planning = this.#planOnce().finally(() => (this.#planning = undefined))
-    await this.#planning
+  /**
+   * One plan at a time: two would assign the same chunk twice. All who come while one is under way share the next: it sees
+   * what each of them has brought. (With hundreds of servers, a plan for each result would leave time for nothing else.)
+   */
+  #plan(): Promise<void> {
+    if (!this.#planning) return this.#beginPlan()
+    return (this.#nextPlan ??= this.#planning
+      .catch(() => undefined)
+      .then(() => {
+        this.#nextPlan = undefined
+        return this.#beginPlan()
+      }))
+  }
+
+  #beginPlan(): Promise<void> {
+    return (this.#planning = this.#planOnce().finally(() => (this.#planning = undefined)))
   }
 
   async #planOnce(): Promise<void> {
     const classes = this.#brakes.allowed()
     if (classes.length === 0) return
     const urgent = classes.includes(HealthClass.lastCopy) ? await this.#planClass(HealthClass.lastCopy) : 0
-    // A chunk with one copy left gets its second before any other chunk gets its third.
-    const mustWait = urgent > 0 || this.#sweeping || this.#transfers.hasUrgent(URGENT_MS)
+    // A chunk with one copy left gets its second before any other chunk gets its third. What a sweep that takes long has not
+    // come to yet holds up nobody: a last copy among it has limits of its own, twice those of the others.
+    const isFirstLook = this.#sweeping && this.#sweepRounds <= 1
+    const mustWait = urgent > 0 || isFirstLook || this.#transfers.hasUrgent(URGENT_MS)
     if (mustWait) return
     let waiting = 0
     for (const healthClass of classes.filter((one) => one !== HealthClass.lastCopy)) waiting += await this.#planClass(healthClass)
