@@ -188,7 +188,7 @@ export class Repairer {
     const urgent = classes.includes(HealthClass.lastCopy) ? await this.#planClass(HealthClass.lastCopy) : 0
     // A chunk with one copy left gets its second before any other chunk gets its third. What a sweep that takes long has not
     // come to yet holds up nobody: a last copy among it has limits of its own, twice those of the others.
-    const isFirstLook = this.#sweeping && this.#sweepRounds <= 1
+    const isFirstLook = this.#sweeping && this.#sweepRounds === 0
     const mustWait = urgent > 0 || isFirstLook || this.#transfers.hasUrgent(URGENT_MS)
     if (mustWait) return
     let waiting = 0

@@ -184,6 +184,50 @@ describe('workloads', () => {
     WITHIN_MS,
   )
 
+  test(
+    'master-scale fills a database by SQL, starts a master on it, and sees it make copies after the death of a server',
+    async () => {
+      const report = await bench('master-scale')
+      expect(report).toMatchObject({
+        ...HEAD,
+        workload: 'master-scale',
+        files: 2000,
+        chunks: 3200,
+        copies: 9600,
+        startSeconds: expect.any(Number),
+        firstRequestMs: expect.any(Number),
+        firstPageMs: { count: 50 },
+        repair: {
+          firstRepair: { sinceRecordedSeconds: expect.any(Number), sinceDueSeconds: expect.any(Number) },
+          copiesPerSecond: expect.any(Number),
+        },
+        checksum: WORK_DONE,
+      })
+      expect(report.repair.copies).toBeGreaterThanOrEqual(100)
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
+  test(
+    'thousand-servers lets one of many servers die in virtual time, and all of its chunks get new copies',
+    async () => {
+      const report = await bench('thousand-servers')
+      expect(report).toMatchObject({
+        ...HEAD,
+        workload: 'thousand-servers',
+        servers: 40,
+        chunks: 1600,
+        masterCpuSecondsPerSecond: { idle: expect.any(Number), repairing: expect.any(Number) },
+        // Of 4800 copies, each of 40 servers has as many, and those of one are made anew.
+        repair: { copies: 120 },
+        othersThatChangedState: 0,
+      })
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
   test('the same seed does the same work', async () => {
     const [one, other] = [await bench('commit-metadata', '--bytes', '1GiB'), await bench('commit-metadata', '--bytes', '1GiB')]
     expect(one.checksum).toEqual(other.checksum)
