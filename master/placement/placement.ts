@@ -11,7 +11,7 @@ import type { ServerId } from '../../common/ids.js'
 import type { ServerState } from '../../common/protocol/cluster.js'
 import { slowOnes } from '../../common/flow/outliers.js'
 import type { Random } from '../../common/random/random.js'
-import { hostOf, rackOf, zoneOf } from './spread.js'
+import { hostOf, rackOf, zoneOf, type Located } from './spread.js'
 
 export interface PlacementServer {
   readonly serverNo: number
@@ -80,7 +80,11 @@ export function place(request: PlacementRequest, random: Random): Placement {
   return { chosen, rejected }
 }
 
-function rejectionOf(server: PlacementServer, request: PlacementRequest): RejectionReason | undefined {
+/** Whether {@link place} would find a server at all: asked for far more chunks than there are copies to be made. */
+export const hasRoom = (request: Omit<PlacementRequest, 'copies'>): boolean =>
+  request.servers.some((server) => rejectionOf(server, request) === undefined)
+
+function rejectionOf(server: PlacementServer, request: Omit<PlacementRequest, 'copies'>): RejectionReason | undefined {
   if (server.state !== 'serving') return 'not-serving'
   if (request.existing.includes(server.serverNo)) return 'holds-a-copy'
   if (request.excluded.has(server.serverNo)) return 'excluded'
@@ -88,19 +92,23 @@ function rejectionOf(server: PlacementServer, request: PlacementRequest): Reject
   return undefined
 }
 
+/** Compared field by field: making a key for each of a thousand servers, for each copy of a plan, takes a sixth of its time. */
+const shareZone = (one: Located, other: Located): boolean => one.zone === other.zone
+const shareRack = (one: Located, other: Located): boolean => shareZone(one, other) && one.rack === other.rack
+const shareHost = (one: Located, other: Located): boolean => shareRack(one, other) && one.host === other.host
+const TIERS = [
+  { reason: 'new-zone', share: shareZone },
+  { reason: 'new-rack', share: shareRack },
+  { reason: 'new-host', share: shareHost },
+] as const
+
 /** The candidates of the widest failure domain that holds no copy yet. */
 function bestTier(
   candidates: readonly PlacementServer[],
   used: readonly PlacementServer[],
 ): { servers: readonly PlacementServer[]; reason: Choice['reason'] } {
-  const tiers = [
-    { reason: 'new-zone', of: zoneOf },
-    { reason: 'new-rack', of: rackOf },
-    { reason: 'new-host', of: hostOf },
-  ] as const
-  for (const { reason, of } of tiers) {
-    const taken = new Set(used.map(of))
-    const fresh = candidates.filter((server) => !taken.has(of(server)))
+  for (const { reason, share } of TIERS) {
+    const fresh = candidates.filter((server) => !used.some((other) => share(server, other)))
     if (fresh.length > 0) return { servers: fresh, reason }
   }
   return { servers: candidates, reason: 'same-host' }

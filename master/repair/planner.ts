@@ -4,7 +4,7 @@
  */
 import type { Random } from '../../common/random/random.js'
 import { MiB } from '../../common/units.js'
-import { place, type PlacementServer } from '../placement/placement.js'
+import { hasRoom, place, type PlacementRequest, type PlacementServer } from '../placement/placement.js'
 import { missingDomain, staysSpread } from '../placement/spread.js'
 import type { TransferLimit } from '../settings.js'
 import { HealthClass } from '../store/schema.js'
@@ -94,8 +94,8 @@ function assign(candidate: RepairCandidate, input: PlanInput, random: Random): O
   const source = chooseSource(candidate, input.flight)
   if (source === undefined) return { kind: 'stuck', why: 'no source is serving' }
   const servers = targetsFor(candidate, input.servers)
+  if (!targetRequests(candidate, [], servers).some(hasRoom)) return { kind: 'stuck', why: whyNoTarget(candidate) }
   const find = (barred: Iterable<number>): PlacementServer | undefined => findTarget(candidate, [...barred], servers, random)
-  if (!find([])) return { kind: 'stuck', why: whyNoTarget(candidate) }
   return assignWithin(candidate, source, input, input.limitOf(candidate.healthClass), servers, find)
 }
 
@@ -149,6 +149,19 @@ function findTarget(
   servers: readonly PlacementServer[],
   random: Random,
 ): PlacementServer | undefined {
+  for (const request of targetRequests(candidate, barred, servers)) {
+    const found = place({ ...request, copies: 1 }, random).chosen[0]
+    if (found) return found.server
+  }
+  return undefined
+}
+
+/** What is asked of placement for one more copy, one after the other until it finds a server. */
+function targetRequests(
+  candidate: RepairCandidate,
+  barred: readonly number[],
+  servers: readonly PlacementServer[],
+): Omit<PlacementRequest, 'copies'>[] {
   const { replicas, lengthBytes } = candidate
   // Domains of copies that are expected back count as used, unless the server is being drained.
   const stays = (replica: CandidateReplica): boolean =>
@@ -156,11 +169,7 @@ function findTarget(
   const existing = replicas.filter(stays).map((replica) => replica.serverNo)
   const holders = replicas.map((replica) => replica.serverNo)
   const withoutBad = replicas.filter((replica) => replica.state !== 'corrupt').map((replica) => replica.serverNo)
-  for (const held of [holders, withoutBad]) {
-    const found = place({ copies: 1, lengthBytes, servers, existing, excluded: new Set([...held, ...barred]) }, random).chosen[0]
-    if (found) return found.server
-  }
-  return undefined
+  return [holders, withoutBad].map((held) => ({ lengthBytes, servers, existing, excluded: new Set([...held, ...barred]) }))
 }
 
 export interface MoveInput {
