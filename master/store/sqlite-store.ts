@@ -32,12 +32,17 @@ const READ_ONLY: Pick<OperationContext, 'newId'> = {
 export async function openSqliteStore(file: string, onFatal: (error: unknown) => void): Promise<MetadataStore> {
   // It holds signing keys: nobody else may read it. SQLite gives its side files the same rights.
   closeSync(openSync(file, 'a', 0o600))
-  const migrating = await sqliteConnection(file)
-  migrating.close()
-  const clock = new SystemClock()
+  // Its thread loads its modules meanwhile, which takes longer than all else here.
   const writer = new ThreadWriter(file, onFatal)
-  const reader = new SqliteConnection(file, { readOnly: true })
-  return assemble(clock, writer, reader, () => reader.close())
+  try {
+    const migrating = await sqliteConnection(file)
+    migrating.close()
+    const reader = new SqliteConnection(file, { readOnly: true })
+    return assemble(new SystemClock(), writer, reader, () => reader.close())
+  } catch (error) {
+    await writer.close()
+    throw error
+  }
 }
 
 /** The database itself, up to date and without a store: for those who fill one with rows by the million. */

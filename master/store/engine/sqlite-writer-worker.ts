@@ -22,9 +22,15 @@ assert(parentPort, 'this module runs as a worker')
 const port = parentPort
 const clock = new SystemClock()
 const random = new SystemRandom()
-const connection = new SqliteConnection((workerData as { file: string }).file, { readOnly: false })
-// What a savepoint could have to undo stays in memory: it would spill into a file after a few pages.
-connection.native.pragma('temp_store = MEMORY')
+/** Opened with the first write: the thread is started while the schema is still being brought up to date. */
+let connection: SqliteConnection | undefined
+
+function open(): SqliteConnection {
+  const opened = new SqliteConnection((workerData as { file: string }).file, { readOnly: false })
+  // What a savepoint could have to undo stays in memory: it would spill into a file after a few pages.
+  opened.native.pragma('temp_store = MEMORY')
+  return opened
+}
 
 type Message = readonly WriterRequest[] | 'close'
 
@@ -38,7 +44,7 @@ port.on('message', (first: Message) => {
   }
   if (batch.length > 0) answer(batch)
   if (closing) {
-    connection.close()
+    connection?.close()
     port.close()
   }
 })
@@ -48,7 +54,7 @@ function receive(): Message | undefined {
 }
 
 function answer(batch: readonly WriterRequest[]): void {
-  const outcomes = runWriteBatch(connection, batch, { now: () => clock.now(), random })
+  const outcomes = runWriteBatch((connection ??= open()), batch, { now: () => clock.now(), random })
   const answers: WriterAnswer[] = outcomes.map((outcome, index) => {
     const id = batch[index]?.id ?? -1
     return outcome.ok ? { id, ok: true, value: outcome.value } : { id, ok: false, error: toCairnError(outcome.error).toJSON() }

@@ -63,11 +63,7 @@ function* commit(ctx: OperationContext, args: CommitUploadArgs): Operation<FileI
   const current = yield* findName(upload.path)
   checkPrecondition(JSON.parse(upload.precondition) as Precondition, upload.path, current?.generation)
   yield* checkDraft(upload, args)
-  const weakest = yield* one(weakestChunk, { manifest: upload.manifest_id, min: upload.min_replicas })
-  if (weakest) throw tooFewCopies(weakest.chunk_index, weakest.copies, upload.min_replicas)
-  const rule = yield* spreadRule(upload.min_replicas, upload.chunk_size_bytes)
-  const close = yield* tooClose(rule, upload.manifest_id)
-  if (rule && close) throw tooCloseTogether(close, rule)
+  if (args.chunkCount > 0) yield* checkCopies(upload)
   const row: FileColumns = {
     path: upload.path,
     file_id: current?.file_id ?? ctx.newId(),
@@ -96,6 +92,15 @@ function* commit(ctx: OperationContext, args: CommitUploadArgs): Operation<FileI
     checksum: row.checksum,
   })
   return toFileInfo(row)
+}
+
+/** @throws `NOT_ENOUGH_REPLICAS` unless each chunk has enough live copies, far enough apart */
+function* checkCopies(upload: UploadTable): Operation<void> {
+  const weakest = yield* one(weakestChunk, { manifest: upload.manifest_id, min: upload.min_replicas })
+  if (weakest) throw tooFewCopies(weakest.chunk_index, weakest.copies, upload.min_replicas)
+  const rule = yield* spreadRule(upload.min_replicas, upload.chunk_size_bytes)
+  const close = yield* tooClose(rule, upload.manifest_id)
+  if (rule && close) throw tooCloseTogether(close, rule)
 }
 
 const tooCloseTogether = (chunk: { index: number; domains: number }, rule: SpreadRule): CairnError =>
