@@ -36,7 +36,8 @@ export function fillChunks(connection: Connection, files: number, servers: numbe
   const chunks = chunkCountOf(files)
   // Nothing is lost when this is cut short: the run ends, and the directory with it. What is in memory goes on being used.
   if (!native.memory) {
-    native.pragma('journal_mode = OFF')
+    if (native.pragma('journal_mode = MEMORY', { simple: true }) !== 'memory')
+      throw new Error('another process is at the database')
     native.pragma('synchronous = OFF')
     native.pragma('cache_size = -1000000')
   }

@@ -40,7 +40,7 @@ export const masterScale: Workload = {
   parameters: {
     files: { kind: 'count', smoke: 2_000, full: 10_000_000, help: 'files, 8 chunks in 5 of them; a multiple of 5' },
     servers: { kind: 'count', smoke: 10, full: 200, help: 'servers, each with the same share of the copies' },
-    repairs: { kind: 'count', smoke: 100, full: 20_000, help: 'copies that are made before the run ends' },
+    repairs: { kind: 'count', smoke: 100, full: 10_000, help: 'copies that are made before the run ends' },
     seed: { kind: 'count', smoke: 1, full: 1, help: 'without effect: the rows follow from the counts' },
   },
   run: masterScaleRun,
