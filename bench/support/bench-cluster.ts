@@ -60,6 +60,11 @@ export class BenchCluster implements AsyncDisposable {
     return envOf(this.#up.ready)
   }
 
+  /** Where it is asked for, and with which token. */
+  get addresses(): Pick<UpReady, 'master' | 'gateway' | 'token'> {
+    return this.#up.ready
+  }
+
   /** What the master says of itself. */
   async status(): Promise<ClusterStatus> {
     const { master, token } = this.#up.ready

@@ -11,6 +11,8 @@ const LENGTH = /\r\ncontent-length: *(\d+)/i
 
 export interface Answer {
   readonly status: number
+  /** Of the body, as the head states it: also where none follows. */
+  readonly lengthBytes: number
   /** Valid until the next request on the connection. */
   readonly body: Buffer
 }
@@ -20,6 +22,20 @@ export interface LoadTarget {
   readonly token: string
 }
 
+/** Where nobody in particular may ask. */
+export interface OpenTarget {
+  readonly url: string
+  readonly token?: undefined
+}
+
+export interface RequestOptions {
+  readonly json?: unknown
+  /** Sent as it is, in the place of `json`. */
+  readonly content?: Uint8Array
+  /** Makes a change one that is kept and can be repeated, as the client's are. */
+  readonly requestId?: string
+}
+
 export class LoadConnection implements Disposable {
   readonly #socket: Socket
   readonly #head: string
@@ -27,30 +43,39 @@ export class LoadConnection implements Disposable {
   #received: Buffer = Buffer.alloc(0)
   /** Length of the whole answer under way, once its head has come. */
   #expected = Infinity
+  #lengthBytes = 0
+  /** No body will follow the head, whatever it says. */
+  #bodiless = false
 
-  private constructor(socket: Socket, { url, token }: LoadTarget) {
+  private constructor(socket: Socket, { url, token }: LoadTarget | OpenTarget) {
     this.#socket = socket
-    this.#head = `\r\nhost: ${new URL(url).host}\r\nauthorization: Bearer ${token}\r\n`
+    const authorization = token === undefined ? '' : `authorization: Bearer ${token}\r\n`
+    this.#head = `\r\nhost: ${new URL(url).host}\r\n${authorization}`
     socket.on('data', (piece) => this.#take(piece))
     socket.on('error', (error) => this.#fail(error))
     socket.on('close', () => this.#fail(new Error('the server has closed the connection')))
   }
 
-  static async open(target: LoadTarget): Promise<LoadConnection> {
+  static async open(target: LoadTarget | OpenTarget): Promise<LoadConnection> {
     const { hostname, port } = new URL(target.url)
     const socket = connect({ host: hostname, port: Number(port), noDelay: true })
     await once(socket, 'connect')
     return new LoadConnection(socket, target)
   }
 
-  /** @param path already encoded @param requestId makes a change one that is kept and can be repeated, as the client's are */
-  request(method: string, path: string, options: { readonly json?: unknown; readonly requestId?: string } = {}): Promise<Answer> {
+  /** @param path already encoded */
+  request(method: string, path: string, options: RequestOptions = {}): Promise<Answer> {
     if (this.#waiting) throw new Error('one request at a time')
     const id = options.requestId === undefined ? '' : `x-request-id: ${options.requestId}\r\n`
-    const body = options.json === undefined ? '' : JSON.stringify(options.json)
-    const entity = body === '' ? '' : `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n`
+    const json = options.json === undefined ? '' : JSON.stringify(options.json)
+    const lengthBytes = options.content?.length ?? Buffer.byteLength(json)
+    const type = json === '' ? '' : 'content-type: application/json\r\n'
+    const entity = json === '' && !options.content ? '' : `${type}content-length: ${lengthBytes}\r\n`
     this.#waiting = deferred<Answer>()
-    this.#socket.write(`${method} ${path} HTTP/1.1${this.#head}${id}${entity}\r\n${body}`)
+    this.#bodiless = method === 'HEAD'
+    const head = `${method} ${path} HTTP/1.1${this.#head}${id}${entity}\r\n`
+    // In one piece: a second one would be a packet of its own.
+    this.#socket.write(options.content ? Buffer.concat([Buffer.from(head), options.content]) : head + json)
     return this.#waiting.promise
   }
 
@@ -61,12 +86,14 @@ export class LoadConnection implements Disposable {
       if (end === -1) return
       const length = LENGTH.exec(this.#received.toString('latin1', 0, end))?.[1]
       if (length === undefined) return this.#fail(new Error('an answer without a length'))
-      this.#expected = end + HEAD_END.length + Number(length)
+      this.#lengthBytes = Number(length)
+      this.#expected = end + HEAD_END.length + (this.#bodiless ? 0 : this.#lengthBytes)
     }
     if (this.#received.length < this.#expected) return
     const waiting = this.#waiting
     const bodyStart = this.#received.indexOf(HEAD_END) + HEAD_END.length
-    const answer = { status: Number(this.#received.toString('latin1', 9, 12)), body: this.#received.subarray(bodyStart) }
+    const status = Number(this.#received.toString('latin1', 9, 12))
+    const answer = { status, lengthBytes: this.#lengthBytes, body: this.#received.subarray(bodyStart) }
     this.#received = Buffer.alloc(0)
     this.#expected = Infinity
     this.#waiting = undefined

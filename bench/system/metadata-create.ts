@@ -61,7 +61,8 @@ async function metadataCreateRun({ parameters, directory, say }: RunContext) {
   }
 }
 
-async function createFile(connection: LoadConnection, path: string, id: string): Promise<void> {
+/** Makes an empty file. */
+export async function createFile(connection: LoadConnection, path: string, id: string): Promise<void> {
   const opening = { path, sizeBytes: 0, fingerprint: null, owner: 'bench', adoption: { kind: 'none' } }
   const opened = await connection.request('POST', '/v1/uploads', { json: opening, requestId: `${id}-open` })
   const { uploadId, writerEpoch } = parsed<{ uploadId: string; writerEpoch: number }>(opened)

@@ -16,7 +16,7 @@ import { KiB } from '../../common/units.js'
 import { BenchCluster } from '../support/bench-cluster.js'
 import { cpuSeconds, machineBusySeconds, ProcessWatch, type CpuSplit } from '../support/process-watch.js'
 import { randomPieces } from '../support/random-data.js'
-import type { SmallFilesResult, SmallFilesTask } from '../support/small-files-client.js'
+import type { LoadResult, LoadTask } from '../support/load-task.js'
 import { latencies, median, round, summary } from '../support/statistics.js'
 import { syncedAppendsPerSecond } from '../support/sync-limit.js'
 import type { RunContext, Workload } from '../workload.js'
@@ -139,9 +139,9 @@ class SmallFilesClient implements AsyncDisposable {
     return this.#child.pid as number
   }
 
-  async measure(task: SmallFilesTask): Promise<PhaseFigures> {
+  async measure(task: LoadTask): Promise<PhaseFigures> {
     const before = this.#counters()
-    const answered = once(this.#child, 'message') as Promise<[SmallFilesResult]>
+    const answered = once(this.#child, 'message') as Promise<[LoadResult]>
     this.#child.send(task)
     const failed = this.#gone.then(() => Promise.reject(new Error('the client has ended: see above')))
     const [{ seconds, tookMs, sha256 }] = await Promise.race([answered, failed])

@@ -210,6 +210,49 @@ describe('workloads', () => {
   )
 
   test(
+    'upload-16-clients puts a file by one client and its parts by many, and reads both back',
+    async () => {
+      const bytes = 8 * MiB
+      const report = await bench('upload-16-clients', '--bytes', '8MiB', '--clients', '3')
+      const limits = { directWriteBytesPerSecond: ONE_RUN, directReadBytesPerSecond: ONE_RUN, hashBytesPerSecond: ONE_RUN }
+      expect(report).toMatchObject({ ...HEAD, workload: 'upload-16-clients', limits, checksum: WORK_DONE })
+      expect(report.limits).toMatchObject({ loopbackBytesPerSecond: ONE_RUN, localSocketBytesPerSecond: ONE_RUN })
+      // What does not go up evenly is left out.
+      expect(report.bytes).toBe(bytes - (bytes % 3))
+      expect(report.ratio).toBeCloseTo(report.many.bytesPerSecond.p50 / report.one.bytesPerSecond.p50, 1)
+      expect(Object.keys(report.memory)).toEqual(expect.arrayContaining(['client-1-of-1', 'client-3-of-3', 'chunkserver-3']))
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
+  test(
+    'upload-tree copies a tree in and out and compares every file',
+    async () => {
+      const report = await bench('upload-tree', '--files', '45')
+      const way = { perSecond: ONE_RUN, seconds: ONE_RUN, cpuSecondsPer1000: ONE_RUN }
+      expect(report).toMatchObject({ ...HEAD, workload: 'upload-tree', files: 45, put: way, get: way, checksum: WORK_DONE })
+      expect(report.bytes).toBeGreaterThan(45 * 1024)
+    },
+    WITHIN_MS,
+  )
+
+  test(
+    'download-range reads ranges that begin anywhere and compares each with the source',
+    async () => {
+      const report = await bench('download-range', '--bytes', '8MiB', '--ranges', '10', '--range', '1000001')
+      expect(report).toMatchObject({
+        ...HEAD,
+        workload: 'download-range',
+        perSecond: ONE_RUN,
+        ms: { count: 10 },
+        checksum: WORK_DONE,
+      })
+    },
+    WITHIN_MS,
+  )
+
+  test(
     'thousand-servers lets one of many servers die in virtual time, and all of its chunks get new copies',
     async () => {
       const report = await bench('thousand-servers')
@@ -224,6 +267,15 @@ describe('workloads', () => {
         othersThatChangedState: 0,
       })
       expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
+  test(
+    'scrub has three copies of everything read and finds them good',
+    async () => {
+      const report = await bench('scrub', '--bytes', '100MiB')
+      expect(report).toMatchObject({ ...HEAD, workload: 'scrub', copies: 6, bytesPerSecond: ONE_RUN, checksum: WORK_DONE })
     },
     WITHIN_MS,
   )
