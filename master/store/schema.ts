@@ -225,6 +225,8 @@ export interface HealthTable {
   next_ms: number
   last_error: string | null
   since_ms: number
+  /** The chunk's, which never changes. */
+  length_bytes: number
 }
 
 export interface JobTable {

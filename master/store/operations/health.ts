@@ -18,7 +18,7 @@ export const FAILING_ATTEMPTS = 3
 
 const copies = statement(
   (_db, p: { chunk: Uint8Array }) => sql<Counts>`
-    select c.state as state, c.wanted as wanted, coalesce(sum(d.serving), 0) as serving,
+    select c.state as state, c.length_bytes as length_bytes, c.wanted as wanted, coalesce(sum(d.serving), 0) as serving,
       coalesce(sum(d.reachable), 0) as reachable, coalesce(sum(d.lasting), 0) as lasting,
       count(distinct case when d.lasting = 1 then s.zone end) as zones,
       count(distinct case when d.lasting = 1 then s.zone || '/' || s.rack end) as racks,
@@ -33,9 +33,12 @@ const copies = statement(
     where c.chunk_id = ${p.chunk} group by c.chunk_id`,
 )
 const upsertHealth = statement(
-  (_db, p: Pick<HealthTable, 'class' | 'serving' | 'reachable' | 'wanted'> & { chunk: Uint8Array; now: number }) =>
-    sql<never>`insert into health (chunk_id, class, serving, reachable, wanted, attempts, next_ms, last_error, since_ms)
-    values (${p.chunk}, ${p.class}, ${p.serving}, ${p.reachable}, ${p.wanted}, 0, 0, null, ${p.now})
+  (
+    _db,
+    p: Pick<HealthTable, 'class' | 'serving' | 'reachable' | 'wanted' | 'length_bytes'> & { chunk: Uint8Array; now: number },
+  ) =>
+    sql<never>`insert into health (chunk_id, class, serving, reachable, wanted, attempts, next_ms, last_error, since_ms, length_bytes)
+    values (${p.chunk}, ${p.class}, ${p.serving}, ${p.reachable}, ${p.wanted}, 0, 0, null, ${p.now}, ${p.length_bytes})
     on conflict (chunk_id) do update set
       next_ms = case when health.class = excluded.class and health.serving = excluded.serving then health.next_ms else 0 end,
       class = excluded.class, serving = excluded.serving, reachable = excluded.reachable, wanted = excluded.wanted`,
@@ -59,6 +62,7 @@ export interface CopyCounts {
 
 interface Counts extends CopyCounts {
   readonly state: number
+  readonly length_bytes: number
 }
 
 /** Which class a chunk with these counts belongs to; undefined when all is well. */
@@ -84,8 +88,8 @@ export function* reassess(ctx: OperationContext, chunk: Uint8Array): Operation<v
   const counts = yield* one(copies, { chunk })
   const healthClass = counts?.state === ChunkState.live ? classify(counts) : undefined
   if (!counts || healthClass === undefined) return void (yield* run(dropHealth, { chunk }))
-  const { serving, reachable, wanted } = counts
-  yield* run(upsertHealth, { chunk, class: healthClass, serving, reachable, wanted, now: ctx.nowMs })
+  const { serving, reachable, wanted, length_bytes } = counts
+  yield* run(upsertHealth, { chunk, class: healthClass, serving, reachable, wanted, length_bytes, now: ctx.nowMs })
 }
 
 const sweepable = statement((db, _p: object) =>
@@ -286,10 +290,10 @@ export function* wakeRepairs(): Operation<void> {
 
 const healthCounts = statement(
   (_db, _p: object) => sql<{ class: number; chunks: number; bytes: number; absent: number; failing: number }>`
-    select h.class as class, count(*) as chunks, sum(c.length_bytes * max(1, h.wanted - h.serving)) as bytes,
-      sum(c.length_bytes * max(0, h.wanted - h.reachable)) as absent,
+    select h.class as class, count(*) as chunks, sum(h.length_bytes * max(1, h.wanted - h.serving)) as bytes,
+      sum(h.length_bytes * max(0, h.wanted - h.reachable)) as absent,
       sum(case when h.attempts >= ${sql.lit(FAILING_ATTEMPTS)} then 1 else 0 end) as failing
-    from health h join chunks c on c.chunk_id = h.chunk_id group by h.class`,
+    from health h group by h.class`,
 )
 
 export interface ChunkHealth {
