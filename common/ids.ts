@@ -1,5 +1,6 @@
 /**
- * Identifiers: 128 random bits as 32 lower-case hex digits, made only through a {@link Random}, never reused.
+ * Identifiers: 128 random bits as 32 lower-case hex digits, made only through a {@link Random}, never reused. (Those that the
+ * metadata store makes begin with the time.)
  * Each has a type of its own, so that a chunk id cannot be passed where a session id belongs.
  */
 import type { Brand } from './brand.js'

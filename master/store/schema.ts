@@ -1,6 +1,6 @@
 /**
  * The tables of the metadata, as Kysely types. What each column means stands in docs/formats/metadata-schema.md.
- * Ids are 16 raw bytes, chunk roots 8, times milliseconds since the epoch by the store's clock.
+ * Ids are 16 raw bytes (those made in here begin with the time, see engine/write-batch.ts), chunk roots 8, times milliseconds since the epoch by the store's clock.
  */
 
 export const ChunkState = { allocated: 0, live: 1, condemned: 2, deleting: 3 } as const
