@@ -94,9 +94,18 @@ function assign(candidate: RepairCandidate, input: PlanInput, random: Random): O
   const source = chooseSource(candidate, input.flight)
   if (source === undefined) return { kind: 'stuck', why: 'no source is serving' }
   const servers = targetsFor(candidate, input.servers)
+  // Whoever it could go to, nobody has a hand free, as for most chunks of a long queue: no need to look any closer.
+  if (isEachFull(servers, candidate, input)) return { kind: 'wait' }
   if (!targetRequests(candidate, [], servers).some(hasRoom)) return { kind: 'stuck', why: whyNoTarget(candidate) }
   const find = (barred: Iterable<number>): PlacementServer | undefined => findTarget(candidate, [...barred], servers, random)
   return assignWithin(candidate, source, input, input.limitOf(candidate.healthClass), servers, find)
+}
+
+function isEachFull(servers: readonly PlacementServer[], candidate: RepairCandidate, { flight, limitOf }: PlanInput): boolean {
+  const { into } = limitOf(candidate.healthClass)
+  const weight = weightOf(candidate.lengthBytes)
+  const serving = servers.filter((server) => server.state === 'serving')
+  return serving.length > 0 && serving.every(({ serverNo }) => isFull(flight.into(serverNo), weight, into))
 }
 
 function assignWithin(

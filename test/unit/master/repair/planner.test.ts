@@ -67,6 +67,20 @@ describe('planRepairs', () => {
     }
   })
 
+  test('while all servers have their hands full a chunk waits, and whether it can be helped at all shows when one is free', () => {
+    const flight = new TransferFlight()
+    for (const serverNo of [1, 2, 3]) flight.add(9, serverNo, limits.belowGoal.into)
+    const helpless = candidate([good(1), good(2), corrupt(3)], { lengthBytes: 20 * GiB })
+    const [both, few] = [[candidate([good(1), good(2)]), helpless], servers(3)]
+    expect(plan(both, { servers: few, flight })).toEqual({ assignments: [], stuck: [] })
+    flight.remove(9, 3, limits.belowGoal.into)
+    const { assignments, stuck } = plan(both, { servers: few, flight })
+    expect(assignments.map(({ targetNo }) => targetNo)).toEqual([3])
+    expect(stuck).toEqual([])
+    flight.remove(assignments[0]?.sourceNo ?? 0, 3, 1)
+    expect(plan([helpless], { servers: few, flight }).stuck).toMatchObject([{ why: 'no server has room for another copy' }])
+  })
+
   test('a corrupt copy is no source, and no copy goes beside it while another server can take it', () => {
     for (let seed = 0; seed < 30; seed += 1) {
       const { assignments } = plan([candidate([corrupt(1), good(2), good(3)])], {}, seed)
