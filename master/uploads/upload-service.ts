@@ -50,6 +50,9 @@ export interface CommitOptions extends Omit<CommitUploadArgs, 'request'> {
 
 type ReportedByClient = CompletedChunk & { readonly receipts: readonly ReceiptJson[] }
 
+/** No session has so few copies: what is opened has no chunks yet. */
+const NOTHING_PLACED: StartUploadArgs['placed'] = { replicas: 0, chunks: [] }
+
 export class UploadService {
   readonly #context: MasterContext
   readonly #cluster: ClusterService
@@ -62,8 +65,9 @@ export class UploadService {
   /** Opens a session, with its first chunks allocated where that can be. @throws as the store's operation */
   async open(args: OpenUploadArgs, wish: OpenWish | undefined): Promise<OpenedUpload & { chunks?: AllocatedChunk[] }> {
     const { store } = this.#context
-    const placed = wish && (await this.#placeAhead(args, wish))
-    if (!placed) return store.openUpload(args)
+    if (!wish) return store.openUpload(args)
+    // The same operation whether or not there was room: a repeated request must meet its kept result.
+    const placed = (await this.#placeAhead(args, wish)) ?? NOTHING_PLACED
     const { chunks, ...opened } = await store.startUpload({ ...args, placed })
     return chunks ? { ...opened, chunks: chunks.map((chunk) => this.#seal(opened, chunk)) } : opened
   }

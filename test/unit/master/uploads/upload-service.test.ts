@@ -76,6 +76,17 @@ describe('allocation of chunks', () => {
     expect((await allocate([wish(0)]))[0]?.targets).toHaveLength(2)
   })
 
+  test('an opening that asks for its first chunk is one request when repeated, also when there is room only the second time', async () => {
+    const opening = { ...newUpload('/b/small', master.context.settings.bucketDefaults), request: { id: 'one', digest: 'd' } }
+    const ahead = { chunks: [wish(0)], zone: undefined }
+    const first = await master.uploads.open(opening, ahead)
+    expect(first.chunks).toBeUndefined()
+    for (const zone of ['a', 'b', 'c']) await join(zone)
+    expect(await master.uploads.open(opening, ahead)).toEqual(first)
+    const other = { ...opening, request: { id: 'two', digest: 'd' } }
+    expect((await master.uploads.open(other, ahead)).chunks).toHaveLength(1)
+  })
+
   test('servers that are there but full are another matter than servers that are away', async () => {
     await join('a')
     await join('b', MiB)
