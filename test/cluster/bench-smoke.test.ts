@@ -280,6 +280,22 @@ describe('workloads', () => {
     WITHIN_MS,
   )
 
+  test(
+    'repair-recovery kills a server, waits until all copies are back, and reads the file back',
+    async () => {
+      expect(await bench('repair-recovery', '--bytes', '32MiB')).toMatchObject({
+        ...HEAD,
+        parameters: { servers: 5, lost: 1 },
+        workload: 'repair-recovery',
+        bytesPerSecond: ONE_RUN,
+        copiedBytes: ONE_RUN,
+        secondsFromKillToHealthy: ONE_RUN,
+      })
+      expect(readdirSync(scratch)).toEqual([])
+    },
+    WITHIN_MS,
+  )
+
   test('the same seed does the same work', async () => {
     const [one, other] = [await bench('commit-metadata', '--bytes', '1GiB'), await bench('commit-metadata', '--bytes', '1GiB')]
     expect(one.checksum).toEqual(other.checksum)
