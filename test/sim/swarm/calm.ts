@@ -41,7 +41,7 @@ export async function endTroubles(world: World, load: Workload): Promise<void> {
 
 /** Lets time pass until nothing is left to be done, and looks whether all is as it should be. */
 export async function converge(world: World, rows: Rows, rested: boolean): Promise<void> {
-  await wait(world, CONVERGED_WITHIN_MS, 'everything heals', () => unfinished(world, rows, rested))
+  await wait(world, CONVERGED_WITHIN_MS + world.masterSetBackMs, 'everything heals', () => unfinished(world, rows, rested))
   if (world.violations.length > 0) return
   world.check(() => checkMetadata(rows))
   world.check(() => checkAccounts(world))

@@ -173,6 +173,7 @@ export class Nemesis {
       this.#world.note(`the master's clock jumps by ${Math.round(byMs)} ms`)
       cluster.masterWall.offsetMs += Math.round(byMs)
       this.#world.lastMasterJumpMs = this.#world.nowMs
+      this.#world.masterSetBackMs += Math.max(0, Math.round(-byMs))
       return true
     }
     const machine = random.fraction() < 0.7 ? this.#anyServer() : this.#anyActor()

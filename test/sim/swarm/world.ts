@@ -49,6 +49,8 @@ export class World {
   /** While false nothing is broken any more. */
   troubled = true
   lastMasterJumpMs = -Infinity
+  /** By how much in all the master's clock was set back: what waits for a time to come waits for so much longer. */
+  masterSetBackMs = 0
   /** Nothing is started. */
   switchedOff = false
   cluster!: SimCluster
