@@ -37,6 +37,8 @@ export interface ChunkserverOptions {
   readonly host: string
   readonly capacityBytes?: number | undefined
   readonly reserveBytes?: number | undefined
+  /** Chunks up to this length share pack files. */
+  readonly packedBytesMax?: number | undefined
   readonly ioConcurrency?: number
   readonly processMetrics?: boolean
 }

@@ -21,6 +21,7 @@ export interface ChunkserverProcessOptions {
   readonly rack: string
   readonly capacityBytes: number | undefined
   readonly reserveBytes: number | undefined
+  readonly packedBytesMax: number | undefined
   readonly log: Logger
   readonly signal?: AbortSignal
 }
@@ -50,6 +51,7 @@ export async function runChunkserver(options: ChunkserverProcessOptions): Promis
       host: hostname(),
       capacityBytes: options.capacityBytes,
       reserveBytes: options.reserveBytes,
+      packedBytesMax: options.packedBytesMax,
       ioConcurrency: Math.max(2, threads - SPARE_THREADS),
       processMetrics: true,
     },

@@ -4,16 +4,18 @@
  */
 import { sleep } from '../../common/clock/clock.js'
 import type { Clock } from '../../common/clock/clock.js'
+import { isCairnError } from '../../common/errors/cairn-error.js'
 import { Periodic } from '../../common/flow/periodic.js'
 import type { ChunkId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
 import type { Random } from '../../common/random/random.js'
-import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../common/units.js'
+import { DAY_MS, HOUR_MS, MiB, MINUTE_MS } from '../../common/units.js'
 import { isDiskTrouble, type ChunkDisk } from '../store/chunk-disk.js'
 import { chunkFileBytes } from '../store/chunk-file.js'
 import type { VerifyOutcome } from '../store/chunk-store.js'
 import type { FileChunkStore } from '../store/file-chunk-store.js'
 import { dropFromQuarantine, dropLeftovers, type QuarantineReason } from '../store/set-aside.js'
+import { Pacer } from './pacer.js'
 import { Scrubber } from './scrubber.js'
 
 export interface MaintenanceOptions {
@@ -37,6 +39,9 @@ const CORRUPT_KEPT_MS = 7 * DAY_MS
 /** Below this share of free space the quarantine is emptied at once. */
 const PRESSURE_SHARE = 0.1
 const QUARANTINE_INTERVAL_MS = 30_000
+/** At most one pack per disk each time. */
+const COMPACTION_INTERVAL_MS = 10_000
+const COMPACTION_BYTES_PER_SECOND = 16 * MiB
 
 /** Ids by what became of them; `unchecked` are those whose disk is in trouble. */
 export interface VerifyFindings {
@@ -66,6 +71,7 @@ export class Maintenance {
       job('inventory', INVENTORY_INTERVAL_MS, (signal) => this.#takeInventory(signal)),
       job('scrub', SCRUB_PAUSE_MS, (signal) => this.#scrub(signal)),
       job('quarantine', QUARANTINE_INTERVAL_MS, () => this.#emptyQuarantine()),
+      job('compaction', COMPACTION_INTERVAL_MS, (signal) => this.#compact(signal)),
     ]
   }
 
@@ -106,9 +112,11 @@ export class Maintenance {
   /** Names and sizes only: finds vanished and cut files soon, at the price of a stat each. */
   async #takeInventory(signal: AbortSignal): Promise<void> {
     const { store, clock } = this.#options
+    for (const disk of store.chunkDisks) if (!disk.failed) await store.packUpkeep.check(disk).catch(exceptDiskTrouble)
     let looked = 0
     for (const chunkId of [...store.chunkIds()]) {
       if (signal.aborted) return
+      if (store.isPacked(chunkId)) continue
       const place = store.locate(chunkId)
       const known = store.find(chunkId)
       if (!place || !known) continue
@@ -123,6 +131,20 @@ export class Maintenance {
 
   async #emptyQuarantine(): Promise<void> {
     for (const disk of this.#options.store.chunkDisks) if (!disk.failed) await this.#emptyOne(disk).catch(exceptDiskTrouble)
+  }
+
+  async #compact(signal: AbortSignal): Promise<void> {
+    const { store, clock, busy } = this.#options
+    const pacer = new Pacer({ clock, bytesPerSecond: () => COMPACTION_BYTES_PER_SECOND, busy })
+    for (const disk of store.chunkDisks) {
+      if (disk.failed || signal.aborted) continue
+      await store.packUpkeep
+        .compact(disk, (bytes) => pacer.pace(bytes, signal))
+        .catch((error: unknown) => {
+          // A full disk has no room for a second copy, not even for a moment.
+          if (!signal.aborted && !isCairnError(error, 'DISK_FULL')) exceptDiskTrouble(error)
+        })
+    }
   }
 
   async #emptyOne(disk: ChunkDisk): Promise<void> {

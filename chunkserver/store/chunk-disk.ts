@@ -6,6 +6,7 @@
  * disk, EIO on a write or a sync (and any failure of a sync) is a failed one.
  */
 import path from 'node:path'
+import type { BlockPool } from '../../common/bytes/block-pool.js'
 import type { Clock } from '../../common/clock/clock.js'
 import { CairnError, isCairnError, messageOf, systemCode } from '../../common/errors/cairn-error.js'
 import type { Disk, DiskFile, DiskSpace } from '../../common/disk/disk.js'
@@ -17,6 +18,7 @@ import { DiskIo, isHanging, type IoPurpose } from './disk-io.js'
 import { DiskBandwidth } from './disk-bandwidth.js'
 import type { DiskLatency } from './disk-latency.js'
 import { DiskUsage } from './disk-usage.js'
+import { PackLog } from './pack-log.js'
 
 export const CHUNK_SUFFIX = '.chunk'
 export const BAD_MARK_SUFFIX = '.bad'
@@ -34,6 +36,8 @@ export interface ChunkDiskOptions {
   readonly capacityBytes: number | undefined
   /** Kept free, so that a full disk can still rename and delete. */
   readonly reserveBytes: number | undefined
+  /** For what goes into packs. */
+  readonly packBlocks: BlockPool
   /** Told once, when the disk goes out of use. */
   readonly onFailed: (disk: ChunkDisk) => void
 }
@@ -58,6 +62,8 @@ export class ChunkDisk {
   readonly disk: Disk
   /** Kept by the store. */
   readonly usage = new DiskUsage()
+  /** The small chunks. */
+  readonly packs: PackLog
   /** Temporary files that could not be removed when their writers ended. */
   readonly leftovers = new Set<string>()
   /** Kept by the scrub. */
@@ -87,6 +93,7 @@ export class ChunkDisk {
       onTimeout: (error) => this.fail(error),
     })
     this.#bandwidth = new DiskBandwidth(this.#io.latency)
+    this.packs = new PackLog(this, clock, options.packBlocks)
   }
 
   chunkPath(chunkId: ChunkId): string {
@@ -218,7 +225,8 @@ export class ChunkDisk {
 
   /** All but what is being written, for which room is set aside. */
   get #keptBytes(): number {
-    return this.usage.chunkBytes + this.usage.corrupt.totalBytes + this.usage.quarantine.totalBytes
+    const { chunkBytes, corrupt, quarantine, packGarbageBytes } = this.usage
+    return chunkBytes + corrupt.totalBytes + quarantine.totalBytes + packGarbageBytes
   }
 
   /** Sets room aside for a chunk being written. @throws `DISK_FULL` */
@@ -246,7 +254,8 @@ export class ChunkDisk {
       usedBytes: this.usage.chunkBytes,
       chunkCount: this.usage.chunkCount,
       corruptBytes: this.usage.corrupt.totalBytes,
-      quarantineBytes: this.usage.quarantine.totalBytes,
+      // What is gone from packs waits there as other copies do in quarantine.
+      quarantineBytes: this.usage.quarantine.totalBytes + this.usage.packGarbageBytes,
       temporaryBytes: this.usage.temporary.totalBytes,
       ...(this.#failure ? { reason: this.#failure.message } : {}),
       ...(latencyMs === undefined ? {} : { latencyMs }),

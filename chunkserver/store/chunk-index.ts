@@ -4,6 +4,7 @@ import type { Checksum64 } from '../../common/checksum/xxh64.js'
 import { hexToBytes, type ChunkId } from '../../common/ids.js'
 import { SHARD_COUNT, shardOf, type StoreChange } from '../../common/protocol/cluster.js'
 import type { StoredChunk } from './chunk-store.js'
+import type { PackPlace } from './pack-record.js'
 
 export interface IndexEntry<DiskRef> {
   readonly chunkId: ChunkId
@@ -12,6 +13,8 @@ export interface IndexEntry<DiskRef> {
   readonly root: Checksum64
   readonly sequence: number
   readonly state: 'good' | 'corrupt'
+  /** Of a small chunk in a pack; absent for one with a file of its own. */
+  readonly place?: PackPlace | undefined
 }
 
 /** Beyond this the oldest changes are dropped: the comparison of digests finds what they said. */
@@ -56,11 +59,21 @@ export class ChunkIndex<DiskRef extends { readonly diskId: StoredChunk['diskId']
   }
 
   /** A bad copy found by the start-up scan, to be replaced. With a whole footer its good leaves can still be read. */
-  loadCorrupt(chunkId: ChunkId, disk: DiskRef, footer: Pick<StoredChunk, 'lengthBytes' | 'root'> = NO_FOOTER): void {
+  loadCorrupt(
+    chunkId: ChunkId,
+    disk: DiskRef,
+    footer: Pick<StoredChunk, 'lengthBytes' | 'root'> = NO_FOOTER,
+    place?: PackPlace,
+  ): void {
     if (this.#entries.has(chunkId)) return
     const { lengthBytes, root } = footer
-    this.#entries.set(chunkId, { chunkId, disk, lengthBytes, root, sequence: 0, state: 'corrupt' })
+    this.#entries.set(chunkId, { chunkId, disk, lengthBytes, root, sequence: 0, state: 'corrupt', place })
     this.#record({ kind: 'corrupt', sequence: ++this.#sequence, chunkId })
+  }
+
+  /** A good copy lies elsewhere in the packs of its disk now; nothing else about it has changed. */
+  move(entry: IndexEntry<DiskRef>, place: PackPlace): void {
+    this.#entries.set(entry.chunkId, { ...entry, place })
   }
 
   /** Takes back what a load has put in. */

@@ -4,9 +4,14 @@ import type { ChunkDisk } from './chunk-disk.js'
 import { chunkFileBytes } from './chunk-file.js'
 import { ChunkIndex, type IndexEntry } from './chunk-index.js'
 import type { StoredChunk } from './chunk-store.js'
+import { packRecordBytes, type PackPlace } from './pack-record.js'
 
 export type CopyEntry = IndexEntry<ChunkDisk>
-type CopyFacts = Pick<StoredChunk, 'chunkId' | 'lengthBytes' | 'root'>
+type CopyFacts = Pick<StoredChunk, 'chunkId' | 'lengthBytes' | 'root'> & { readonly place?: PackPlace | undefined }
+
+/** What a copy takes on its disk. */
+export const copyBytes = ({ lengthBytes, place }: Pick<CopyFacts, 'lengthBytes' | 'place'>): number =>
+  place ? packRecordBytes(lengthBytes) : chunkFileBytes(lengthBytes)
 
 export class CopyTable {
   /** For reading; it is changed through the methods here. */
@@ -23,14 +28,16 @@ export class CopyTable {
   }
 
   /** A good copy that was there at the start. */
-  loadGood(disk: ChunkDisk, { chunkId, lengthBytes, root }: CopyFacts): void {
-    this.index.load({ chunkId, disk, lengthBytes, root })
-    this.#count(disk, lengthBytes, 1)
+  loadGood(disk: ChunkDisk, facts: CopyFacts): void {
+    const { chunkId, lengthBytes, root, place } = facts
+    this.index.load({ chunkId, disk, lengthBytes, root, place })
+    this.#count(disk, facts, 1)
   }
 
   /** A bad copy that was there at the start; with a whole footer its good leaves can still be read. */
   loadCorrupt(disk: ChunkDisk, chunkId: ChunkId, fileBytes: number, facts?: CopyFacts): void {
-    this.index.loadCorrupt(chunkId, disk, facts)
+    this.index.loadCorrupt(chunkId, disk, facts, facts?.place)
+    if (facts?.place) disk.usage.packLiveBytes += copyBytes(facts)
     disk.usage.corrupt.set(chunkId, fileBytes)
   }
 
@@ -40,17 +47,19 @@ export class CopyTable {
     this.index.unload(entry.chunkId)
   }
 
-  publish(disk: ChunkDisk, { chunkId, lengthBytes, root }: CopyFacts): StoredChunk {
-    this.#count(disk, lengthBytes, 1)
-    return this.index.add({ chunkId, disk, lengthBytes, root })
+  publish(disk: ChunkDisk, facts: CopyFacts): StoredChunk {
+    const { chunkId, lengthBytes, root, place } = facts
+    this.#count(disk, facts, 1)
+    return this.index.add({ chunkId, disk, lengthBytes, root, place })
   }
 
   /** A good copy turned out bad. @returns false when the entry is not the present one any more */
   condemn(entry: CopyEntry): boolean {
     if (!this.isPresent(entry) || entry.state !== 'good') return false
     this.index.markCorrupt(entry.chunkId)
-    this.#count(entry.disk, entry.lengthBytes, -1)
-    entry.disk.usage.corrupt.set(entry.chunkId, chunkFileBytes(entry.lengthBytes))
+    this.#count(entry.disk, entry, -1)
+    if (entry.place) entry.disk.usage.packLiveBytes += copyBytes(entry)
+    entry.disk.usage.corrupt.set(entry.chunkId, copyBytes(entry))
     return true
   }
 
@@ -75,7 +84,14 @@ export class CopyTable {
 
   /** A bad copy has left its place to make room for a good one. Nothing is said about it: an `added` follows. */
   displace(entry: CopyEntry): void {
-    if (entry.state === 'corrupt') entry.disk.usage.corrupt.delete(entry.chunkId)
+    if (entry.state === 'corrupt') this.#uncount(entry)
+  }
+
+  /** A good copy lies elsewhere in the packs of its disk now. @returns false when it is not the present one any more */
+  move(entry: CopyEntry, place: PackPlace): boolean {
+    if (!this.isPresent(entry) || entry.state !== 'good') return false
+    this.index.move(entry, place)
+    return true
   }
 
   /** A disk is out of use: none of its copies is held any more. @returns how many good ones these were */
@@ -89,16 +105,21 @@ export class CopyTable {
   /** Whether the entry is what the table says today. */
   isPresent(entry: CopyEntry): boolean {
     const current = this.get(entry.chunkId)
-    return current?.sequence === entry.sequence && current.disk === entry.disk && current.state === entry.state
+    if (current?.sequence !== entry.sequence || current.disk !== entry.disk || current.state !== entry.state) return false
+    return current.place?.pack === entry.place?.pack && current.place?.offset === entry.place?.offset
   }
 
   #uncount(entry: CopyEntry | undefined): void {
-    if (entry?.state === 'good') this.#count(entry.disk, entry.lengthBytes, -1)
-    else entry?.disk.usage.corrupt.delete(entry.chunkId)
+    if (!entry) return
+    if (entry.state === 'good') return this.#count(entry.disk, entry, -1)
+    entry.disk.usage.corrupt.delete(entry.chunkId)
+    if (entry.place) entry.disk.usage.packLiveBytes -= copyBytes(entry)
   }
 
-  #count({ usage }: ChunkDisk, lengthBytes: number, by: 1 | -1): void {
-    usage.chunkBytes += by * chunkFileBytes(lengthBytes)
+  #count({ usage }: ChunkDisk, facts: Pick<CopyFacts, 'lengthBytes' | 'place'>, by: 1 | -1): void {
+    const bytes = by * copyBytes(facts)
+    usage.chunkBytes += bytes
     usage.chunkCount += by
+    if (facts.place) usage.packLiveBytes += bytes
   }
 }

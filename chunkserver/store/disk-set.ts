@@ -2,6 +2,7 @@
  * The disks of one server: opened and locked together, left out one by one. Whatever is wrong with one of them, the
  * others serve.
  */
+import { BlockPool } from '../../common/bytes/block-pool.js'
 import type { Clock } from '../../common/clock/clock.js'
 import type { DirectoryLock, Disk } from '../../common/disk/disk.js'
 import { CairnError, messageOf, systemCode } from '../../common/errors/cairn-error.js'
@@ -43,6 +44,8 @@ const IO_CONCURRENCY = 12
 /** A disk that has let an operation wait for so long gets no new chunk while another has room. */
 const HANGING_MS = 1 * SECOND_MS
 const SPACE_WAIT_MS = 100
+/** Groups of small chunks being written at once, over all disks. */
+const PACK_BLOCKS = 2
 
 export class DiskSet {
   readonly #options: DiskSetOptions
@@ -50,6 +53,7 @@ export class DiskSet {
   readonly #disks: ChunkDisk[] = []
   readonly #identities = new Map<ChunkDisk, DiskIdentity>()
   readonly #locks: DirectoryLock[] = []
+  readonly #packBlocks = new BlockPool(PACK_BLOCKS)
   #leftOut: unknown
 
   constructor(options: DiskSetOptions, onFailed: (disk: ChunkDisk) => void) {
@@ -103,6 +107,7 @@ export class DiskSet {
       operationTimeoutMs: this.#options.operationTimeoutMs ?? OPERATION_TIMEOUT_MS,
       capacityBytes: this.#options.capacityBytes,
       reserveBytes: this.#options.reserveBytes,
+      packBlocks: this.#packBlocks,
       onFailed: this.#onFailed,
     })
     this.#disks.push(chunkDisk)

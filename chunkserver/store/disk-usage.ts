@@ -40,15 +40,25 @@ export class DiskUsage {
   /** Of good copies. */
   chunkBytes = 0
   chunkCount = 0
+  /** Pack files whole, and the records in them that count. */
+  packBytes = 0
+  packLiveBytes = 0
   /** Bad copies in place with the marks beside them, by chunk id. */
   readonly corrupt = new FileSizes()
   /** By file name in the directory. */
   readonly quarantine = new FileSizes()
   readonly temporary = new FileSizes()
 
+  /** What a compaction of packs would give back. */
+  get packGarbageBytes(): number {
+    return Math.max(0, this.packBytes - this.packLiveBytes)
+  }
+
   clear(): void {
     this.chunkBytes = 0
     this.chunkCount = 0
+    this.packBytes = 0
+    this.packLiveBytes = 0
     for (const sizes of [this.corrupt, this.quarantine, this.temporary]) sizes.clear()
   }
 }

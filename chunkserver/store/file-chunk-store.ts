@@ -1,5 +1,5 @@
 /**
- * Chunks as files on one or more disks, one file each.
+ * Chunks on one or more disks: large ones as files, one each; small ones in packs (pack-log.ts), many to a file.
  *
  * Invariants: a chunk is in the index only once its file is synced under its final name; a bad copy stays where it is,
  * readable leaf by leaf, until it is removed or replaced, and then goes to quarantine (a file beside it says over restarts
@@ -14,30 +14,32 @@ import { KeyedMutex } from '../../common/flow/keyed-mutex.js'
 import type { ChunkId, ClusterId, ServerId } from '../../common/ids.js'
 import type { ChunkLocation } from '../../common/protocol/chunk-data.js'
 import type { DiskReport, StoreChange } from '../../common/protocol/cluster.js'
-import { KiB } from '../../common/units.js'
 import type { ChunkDisk } from './chunk-disk.js'
-import { ChunkFileReader, readFooter } from './chunk-file-reader.js'
 import { ChunkFileWriter, ComparingWriter, type WriterHooks } from './chunk-file-writer.js'
-import { chunkFileBytes } from './chunk-file.js'
+import { chunkFileBytes, type ChunkFooter } from './chunk-file.js'
 import type { ChunkReader, ChunkStore, ChunkWriter, NewChunk, StoredChunk, VerifyOutcome } from './chunk-store.js'
 import { Condemnations } from './condemnations.js'
 import { CopyTable, type CopyEntry } from './copy-table.js'
 import type { ServerIdentity } from './disk-identity.js'
 import { withBlock } from './disk-io.js'
+import { copyBuffers, openCopy } from './open-copy.js'
 import { DiskSet, type DiskSetOptions } from './disk-set.js'
-import { dropMark, leaveMark, toQuarantine } from './set-aside.js'
+import { PACK_HEADER_BYTES, PACKED_CHUNK_BYTES_MAX, packRecordBytes, type PackPlace } from './pack-record.js'
+import { PackUpkeep } from './pack-upkeep.js'
+import { PackedChunkWriter } from './packed-chunk.js'
+import { isPacked } from './packed-read.js'
+import { dropMark, leaveMark, retire } from './set-aside.js'
 import { Replacement } from './replacement.js'
 import { loadCopies } from './startup-load.js'
-import { isOwnTrouble } from './startup-scan.js'
+import { isOwnTrouble } from './pack-scan.js'
 
-export type FileChunkStoreOptions = DiskSetOptions
+export interface FileChunkStoreOptions extends DiskSetOptions {
+  /** Chunks up to this length go into packs, at most {@link PACKED_CHUNK_BYTES_MAX}; 0: each has a file. */
+  readonly packedBytesMax?: number | undefined
+}
 
-const FOOTER_BUFFERS = 32
 /** Chunks verified at once. */
 const VERIFY_BUFFERS = 2
-const SECOND_LOOK_BUFFERS = 2
-/** The largest footer: 1024 leaves. */
-const FOOTER_BUFFER_BYTES = 16 * KiB
 
 export class FileChunkStore implements ChunkStore {
   /** Called when a disk goes out of use: the master should hear of what is no longer held. */
@@ -46,9 +48,10 @@ export class FileChunkStore implements ChunkStore {
   readonly #disks: DiskSet
   readonly #copies = new CopyTable()
   readonly #condemnations: Condemnations
-  readonly #footers = new BlockPool(FOOTER_BUFFERS, FOOTER_BUFFER_BYTES)
+  readonly #buffers = copyBuffers()
   readonly #verifying = new BlockPool(VERIFY_BUFFERS)
-  readonly #secondLook = new BlockPool(SECOND_LOOK_BUFFERS)
+  /** What the packs of a disk need from time to time. */
+  readonly packUpkeep: PackUpkeep
   readonly #publishing = new KeyedMutex<ChunkId>()
   #names = 0
 
@@ -57,6 +60,13 @@ export class FileChunkStore implements ChunkStore {
     this.#disks = new DiskSet(options, (disk) => {
       this.#copies.dropDisk(disk)
       this.onDiskFailed()
+    })
+    this.packUpkeep = new PackUpkeep({
+      copies: this.#copies,
+      publishing: this.#publishing,
+      records: this.#buffers.records,
+      log: options.log,
+      verify: (chunkId) => this.verify(chunkId, async () => undefined),
     })
     this.#condemnations = new Condemnations({
       ...options,
@@ -70,11 +80,17 @@ export class FileChunkStore implements ChunkStore {
     })
   }
 
+  /** Whether a copy has no file of its own. */
+  isPacked(chunkId: ChunkId): boolean {
+    return this.#copies.get(chunkId)?.place !== undefined
+  }
+
   /** Locks and scans the directories. @throws `DIRECTORY_LOCKED`, `WRONG_CLUSTER`, `SERVER_ID_CONFLICT`, `LOCAL_IO_ERROR` */
   static async open(options: FileChunkStoreOptions): Promise<FileChunkStore> {
     const store = new FileChunkStore(options)
     try {
-      await loadCopies(store.#disks, store.#copies, store.#footers, options)
+      const buffers = { ...store.#buffers, packBlocks: store.#verifying }
+      await loadCopies(store.#disks, store.#copies, buffers, options)
     } catch (error) {
       await store.close()
       throw error
@@ -93,15 +109,20 @@ export class FileChunkStore implements ChunkStore {
 
   async create(chunk: NewChunk): Promise<ChunkWriter> {
     if (this.find(chunk.chunkId)) return new ComparingWriter(chunk.lengthBytes, (root) => this.#sameBytes(chunk.chunkId, root))
-    const disk = await this.#disks.choose(chunkFileBytes(chunk.lengthBytes))
-    const reservation = disk.reserve(chunkFileBytes(chunk.lengthBytes))
+    const isSmall = chunk.lengthBytes <= Math.min(this.#options.packedBytesMax ?? 0, PACKED_CHUNK_BYTES_MAX)
+    const bytes = isSmall ? packRecordBytes(chunk.lengthBytes) : chunkFileBytes(chunk.lengthBytes)
+    const disk = await this.#disks.choose(bytes)
+    const reservation = disk.reserve(bytes)
+    const ended = (): void => reservation.release()
+    if (isSmall)
+      return new PackedChunkWriter(chunk, { publish: (footer, data) => this.#publishPacked(disk, footer, data), ended })
     try {
       const name = `${chunk.chunkId}.${(this.#names += 1)}`
       const hooks: WriterHooks = {
         publish: (temporary, root) => this.#publishing.run(chunk.chunkId, () => this.#publish(disk, chunk, temporary, root)),
-        ended: () => reservation.release(),
+        ended,
       }
-      return await this.#disks.inLayout(disk, () => ChunkFileWriter.open(disk, chunk, name, this.#footers, hooks))
+      return await this.#disks.inLayout(disk, () => ChunkFileWriter.open(disk, chunk, name, this.#buffers.footers, hooks))
     } catch (error) {
       reservation.release()
       throw error
@@ -128,7 +149,7 @@ export class FileChunkStore implements ChunkStore {
       await disk.io('write', () => disk.disk.remove(temporary))
       return stored
     }
-    const replacement = existing && (await Replacement.begin(existing, this.#copies, this.#options))
+    const replacement = existing && (await Replacement.begin(existing, this.#copies, this.#buffers.records, this.#options))
     try {
       const target = disk.chunkPath(chunkId)
       await this.#disks.inLayout(disk, () => disk.io('write', () => disk.disk.rename(temporary, target)))
@@ -144,32 +165,41 @@ export class FileChunkStore implements ChunkStore {
     return stored
   }
 
+  #publishPacked(disk: ChunkDisk, chunk: ChunkFooter, data: Uint8Array): Promise<StoredChunk> {
+    const { chunkId, root } = chunk
+    return this.#publishing.run(chunkId, async () => {
+      const existing = this.#copies.get(chunkId)
+      if (existing?.state === 'good') return this.#sameBytes(chunkId, root)
+      const replacement = existing && (await Replacement.begin(existing, this.#copies, this.#buffers.records, this.#options))
+      let place: PackPlace
+      try {
+        place = await disk.packs.append(chunk, data)
+        // It may have failed in another operation while the sync went through.
+        if (disk.failed) throw disk.failed
+      } catch (error) {
+        await replacement?.undo()
+        throw error
+      }
+      const stored = this.#copies.publish(disk, { ...chunk, place })
+      await replacement?.finish()
+      return stored
+    })
+  }
+
   async open(chunkId: ChunkId): Promise<ChunkReader> {
     const entry = this.#copies.get(chunkId)
     if (!entry) throw new CairnError('CHUNK_NOT_FOUND', `This chunkserver does not hold chunk ${chunkId}.`)
     try {
-      return await this.#openFile(entry, {
+      return await openCopy(entry, this.#buffers, {
         onCorrupt: (damage) => this.#markCorrupt(entry, damage),
         onFlicker: (leaf) =>
           this.#options.log.error({ chunkId, leaf, directory: entry.disk.directory }, 'a leaf read wrong and then right'),
       })
     } catch (error) {
+      const current = this.#copies.get(chunkId)
+      // It was moved to another pack while we looked for it where it had been.
+      if (current?.place && entry.place && !this.#copies.isPresent(entry)) return this.open(chunkId)
       throw this.#lostFile(entry, error)
-    }
-  }
-
-  async #openFile(
-    entry: CopyEntry,
-    hooks: { readonly onCorrupt: (damage: CairnError) => void; readonly onFlicker: (leaf: number) => void },
-  ): Promise<ChunkFileReader> {
-    const { chunkId, disk } = entry
-    const file = await disk.io('read', () => disk.disk.openFile(disk.chunkPath(chunkId), { mode: 'read', direct: true }))
-    try {
-      const footer = await readFooter(disk, file, chunkId, this.#footers)
-      return new ChunkFileReader(disk, file, footer, { ...hooks, secondLook: this.#secondLook })
-    } catch (error) {
-      await disk.closeFile(file)
-      throw error
     }
   }
 
@@ -202,7 +232,8 @@ export class FileChunkStore implements ChunkStore {
     // Not while the copy is being replaced or removed: the mark would outlive it.
     void this.#publishing.run(entry.chunkId, async () => {
       const current = this.#copies.get(entry.chunkId)
-      if (current?.state === 'corrupt') await leaveMark(current, damage, this.#copies, this.#options.log)
+      // What a pack holds is read at each start, so that nothing needs to be said beside it.
+      if (current?.state === 'corrupt' && !isPacked(current)) await leaveMark(current, damage, this.#copies, this.#options.log)
     })
   }
 
@@ -210,7 +241,7 @@ export class FileChunkStore implements ChunkStore {
     if (!this.#copies.isPresent(entry) || !this.#condemnations.allows(entry)) return
     this.#options.log.error({ chunkId: entry.chunkId, directory: entry.disk.directory }, 'a chunk file has vanished')
     this.#copies.forget(entry)
-    if (entry.state === 'good') return
+    if (entry.state === 'good' || isPacked(entry)) return
     // What stood beside the file would condemn the next copy of this chunk.
     void this.#publishing.run(entry.chunkId, async () => {
       if (!this.#copies.get(entry.chunkId)) await dropMark(entry, this.#options.log)
@@ -221,7 +252,7 @@ export class FileChunkStore implements ChunkStore {
   async #probe(entry: CopyEntry): Promise<VerifyOutcome> {
     const nothing = { onCorrupt: () => undefined, onFlicker: () => undefined }
     try {
-      const reader = await this.#openFile(entry, nothing)
+      const reader = await openCopy(entry, this.#buffers, nothing)
       try {
         const leaf = this.#options.random.integer(leafCount(reader.lengthBytes))
         await withBlock(this.#verifying.acquire(), (block) => reader.readLeaf(leaf, block.bytes))
@@ -238,10 +269,14 @@ export class FileChunkStore implements ChunkStore {
   async #forgetMissing(disk: ChunkDisk): Promise<number> {
     let count = 0
     for (const entry of this.#copies.goodOn(disk)) {
-      if (await disk.io('look', () => disk.disk.stat(disk.chunkPath(entry.chunkId)))) continue
+      if (isPacked(entry) ? disk.packs.packs.has(entry.place.pack) : await this.#hasFile(entry)) continue
       if (this.#copies.forget(entry)) count += 1
     }
     return count
+  }
+
+  async #hasFile({ disk, chunkId }: CopyEntry): Promise<boolean> {
+    return (await disk.io('look', () => disk.disk.stat(disk.chunkPath(chunkId)))) !== undefined
   }
 
   find(chunkId: ChunkId): StoredChunk | undefined {
@@ -277,7 +312,8 @@ export class FileChunkStore implements ChunkStore {
     // Not while it is being published: a receipt would be given for a copy on its way out.
     return this.#publishing.run(chunkId, async () => {
       const entry = this.#copies.get(chunkId)
-      if (entry) await toQuarantine(entry, this.#options.clock.now(), entry.state === 'good' ? 'deleted' : 'corrupt')
+      const reason = entry?.state === 'good' ? 'deleted' : 'corrupt'
+      if (entry) await retire(entry, this.#options.clock.now(), reason, this.#buffers.records, this.#options.log)
       this.#copies.remove(chunkId)
     })
   }
@@ -285,7 +321,9 @@ export class FileChunkStore implements ChunkStore {
   locate(chunkId: ChunkId): ChunkLocation | undefined {
     const entry = this.#copies.get(chunkId)
     if (!entry) return undefined
-    return { dir: entry.disk.directory, file: entry.disk.chunkPath(chunkId), offset: 0, lengthBytes: entry.lengthBytes }
+    const { disk, place, lengthBytes } = entry
+    const file = place ? disk.packs.pathOf(place.pack) : disk.chunkPath(chunkId)
+    return { dir: disk.directory, file, offset: place ? place.offset + PACK_HEADER_BYTES : 0, lengthBytes }
   }
 
   *chunkIds(): Iterable<ChunkId> {
@@ -341,6 +379,7 @@ export class FileChunkStore implements ChunkStore {
   }
 
   async close(): Promise<void> {
+    for (const disk of this.#disks.usable) await disk.packs.close()
     this.#disks.close()
   }
 

@@ -3,11 +3,13 @@
  * the good one is durable: should the machine stop in between, the next start puts it back.
  */
 import path from 'node:path'
+import type { BlockPool } from '../../common/bytes/block-pool.js'
 import type { Clock } from '../../common/clock/clock.js'
 import type { Logger } from '../../common/observe/logger.js'
 import { isDiskTrouble } from './chunk-disk.js'
 import type { CopyEntry, CopyTable } from './copy-table.js'
-import { leaveMark, settleReplaced, toQuarantine, unlessMissing } from './set-aside.js'
+import { isPacked } from './packed-read.js'
+import { leaveMark, retire, settleReplaced, toQuarantine, unlessMissing } from './set-aside.js'
 
 export interface ReplacementOptions {
   readonly clock: Clock
@@ -20,25 +22,46 @@ export class Replacement {
   readonly #options: ReplacementOptions
   /** Name in quarantine; undefined when the bad file had vanished, or its disk cannot be worked with. */
   readonly #name: string | undefined
+  readonly #buffers: BlockPool
 
-  private constructor(entry: CopyEntry, copies: CopyTable, options: ReplacementOptions, name: string | undefined) {
+  private constructor(
+    entry: CopyEntry,
+    copies: CopyTable,
+    options: ReplacementOptions,
+    name: string | undefined,
+    buffers: BlockPool,
+  ) {
     this.#entry = entry
     this.#copies = copies
     this.#options = options
     this.#name = name
+    this.#buffers = buffers
   }
 
-  static async begin(entry: CopyEntry, copies: CopyTable, options: ReplacementOptions): Promise<Replacement> {
+  /** @param buffers blocks with room for a record */
+  static async begin(entry: CopyEntry, copies: CopyTable, buffers: BlockPool, options: ReplacementOptions): Promise<Replacement> {
+    // A record in a pack stands in nobody's way: it goes when the good copy is there.
+    if (isPacked(entry)) return new Replacement(entry, copies, options, undefined, buffers)
     const name = await toQuarantine(entry, options.clock.now(), 'replaced').catch(ignoringTrouble)
     copies.displace(entry)
-    return new Replacement(entry, copies, options, name)
+    return new Replacement(entry, copies, options, name, buffers)
   }
 
   async finish(): Promise<void> {
     const { disk, chunkId } = this.#entry
+    if (isPacked(this.#entry)) return this.#retirePacked(this.#entry)
     if (this.#name === undefined) return
     await settleReplaced(disk, this.#name).catch((error: unknown) => {
       this.#options.log.warn({ chunkId, error }, 'a replaced copy could not be renamed in quarantine')
+    })
+  }
+
+  /** Should it not come about: the next start finds two copies, and counts the good one. */
+  async #retirePacked(entry: CopyEntry): Promise<void> {
+    const { clock, log } = this.#options
+    this.#copies.displace(entry)
+    await retire(entry, clock.now(), 'corrupt', this.#buffers, log).catch((error: unknown) => {
+      log.warn({ chunkId: entry.chunkId, error }, 'a replaced copy could not be dropped from its pack')
     })
   }
 

@@ -3,8 +3,13 @@ import path from 'node:path'
 import { systemCode } from '../../common/errors/cairn-error.js'
 import { isHexId, type ChunkId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
+import type { BlockPool } from '../../common/bytes/block-pool.js'
 import type { ChunkDisk } from './chunk-disk.js'
+import { chunkFileBytes, encodeFooter, footerStart } from './chunk-file.js'
 import type { CopyEntry, CopyTable } from './copy-table.js'
+import { isHanging, withBlock } from './disk-io.js'
+import type { PackPlace } from './pack-record.js'
+import { readPacked } from './packed-read.js'
 
 /** `replaced` until the new copy is durable, `corrupt` from then on. `duplicate`: another disk of this server has one too. */
 export type QuarantineReason = 'deleted' | 'corrupt' | 'replaced' | 'duplicate'
@@ -68,6 +73,57 @@ export async function toQuarantine(
     await unlessMissing(disk.io('write', () => disk.disk.remove(disk.badMarkPath(chunkId))))
   }
   return moved ? name : undefined
+}
+
+/**
+ * Takes a copy out of service for good: its file goes to quarantine; of a record in a pack a file is made there, as far as
+ * there is room and it can be read, and then it is said to be gone.
+ * @param buffers blocks with room for a record
+ */
+export async function retire(
+  entry: Pick<CopyEntry, 'disk' | 'chunkId' | 'state' | 'place' | 'lengthBytes'>,
+  sinceMs: number,
+  reason: QuarantineReason,
+  buffers: BlockPool,
+  log: Logger,
+): Promise<void> {
+  const { disk, chunkId, place } = entry
+  if (!place) return void (await toQuarantine(entry, sinceMs, reason))
+  try {
+    await unpack({ ...entry, place }, nameOf({ chunkId, sinceMs, reason }), buffers)
+  } catch (error) {
+    // What cannot be read any more can still be said to be gone.
+    if (disk.failed || isHanging(error)) throw error
+    log.warn({ chunkId, directory: disk.directory, error }, 'a small chunk goes without a file in quarantine')
+  }
+  await disk.packs.drop([{ ...place, chunkId }])
+}
+
+/** Writes a chunk file with what a record holds. Not synced: as a file that is renamed, it may be lost with the power. */
+async function unpack(
+  { disk, chunkId, place, lengthBytes }: Pick<CopyEntry, 'disk' | 'chunkId' | 'lengthBytes'> & { readonly place: PackPlace },
+  name: string,
+  buffers: BlockPool,
+): Promise<void> {
+  const { chunk, data } = await readPacked({ disk, chunkId, place, lengthBytes }, buffers)
+  await withBlock(buffers.acquire(), async (block) => {
+    const dataBytes = footerStart(data.length)
+    const bytes = block.bytes.subarray(0, chunkFileBytes(data.length))
+    bytes.fill(0)
+    bytes.set(data)
+    encodeFooter(chunk, bytes.subarray(dataBytes))
+    const target = path.join(disk.quarantineDirectory, name)
+    const file = await disk.io('write', () => disk.disk.openFile(target, { mode: 'create', direct: true }))
+    try {
+      await disk.io('write', () => file.write(bytes, 0))
+    } catch (error) {
+      await disk.io('write', () => disk.disk.remove(target)).catch(() => undefined)
+      throw error
+    } finally {
+      await disk.closeFile(file)
+    }
+    disk.usage.quarantine.set(name, bytes.length)
+  })
 }
 
 /** The copy that took a bad one's place is durable: from here on the bad one is evidence, and no longer a fallback. */

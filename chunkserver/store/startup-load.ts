@@ -5,8 +5,10 @@ import type { Clock } from '../../common/clock/clock.js'
 import type { Logger } from '../../common/observe/logger.js'
 import { isDiskTrouble, type ChunkDisk } from './chunk-disk.js'
 import type { CopyEntry, CopyTable } from './copy-table.js'
+import type { ChunkFooter } from './chunk-file.js'
 import type { DiskSet } from './disk-set.js'
-import { leaveMark, parseQuarantineName, settleReplaced, toQuarantine } from './set-aside.js'
+import { leaveMark, parseQuarantineName, retire, settleReplaced } from './set-aside.js'
+import type { PackPlace } from './pack-record.js'
 import { scanDisk, type FoundCopy } from './startup-scan.js'
 
 export interface LoadOptions {
@@ -14,29 +16,39 @@ export interface LoadOptions {
   readonly log: Logger
 }
 
-export async function loadCopies(disks: DiskSet, copies: CopyTable, footers: BlockPool, options: LoadOptions): Promise<void> {
+/** Of the buffers, `footers` have room for any footer, `packBlocks` 1 MiB, `records` room for a small chunk in any form. */
+export async function loadCopies(
+  disks: DiskSet,
+  copies: CopyTable,
+  { footers, packBlocks, records }: { readonly footers: BlockPool; readonly packBlocks: BlockPool; readonly records: BlockPool },
+  options: LoadOptions,
+): Promise<void> {
   const spare: FoundCopy[] = []
   const bad: FoundCopy[] = []
+  const written = new Map<string, number>()
   await disks.open(async (disk) => {
     await disk.refreshSpace()
     const onFound = (found: FoundCopy): void => {
+      if (found.packed) written.set(writtenKey(disk, found.packed.place), found.packed.writtenMs)
       if (!found.good || !found.footer) bad.push(found)
       else if (copies.get(found.chunkId)) spare.push(found)
-      else copies.loadGood(disk, found.footer)
+      else copies.loadGood(disk, factsOf(found, found.footer))
     }
-    await scanDisk(disk, footers, onFound, options.log)
+    await scanDisk(disk, footers, packBlocks, onFound, options.log)
   })
   for (const found of bad) {
     if (found.disk.failed) continue
     if (copies.get(found.chunkId)) spare.push(found)
-    else copies.loadCorrupt(found.disk, found.chunkId, found.fileBytes, found.footer)
+    else copies.loadCorrupt(found.disk, found.chunkId, found.fileBytes, found.footer && factsOf(found, found.footer))
   }
   for (const found of spare) {
-    await unlessFailed(found.disk, () => dropSpare(found, copies, options))
+    await unlessFailed(found.disk, () => dropSpare(found, copies, written, records, options))
     copies.index.retellGood(found.chunkId)
   }
   for (const disk of disks.usable) await unlessFailed(disk, () => putBackUnreplaced(disk, copies, options))
 }
+
+const factsOf = ({ packed }: FoundCopy, footer: ChunkFooter) => ({ ...footer, place: packed?.place })
 
 async function unlessFailed(disk: ChunkDisk, work: () => Promise<void>): Promise<void> {
   try {
@@ -50,25 +62,37 @@ async function unlessFailed(disk: ChunkDisk, work: () => Promise<void>): Promise
  * One copy on a server is enough, and only one can be counted: of two good ones the newer. It was made and verified when the
  * older had been lost with its disk or was in doubt; which of them is good now, only reading both would tell.
  */
-async function dropSpare(found: FoundCopy, copies: CopyTable, { clock, log }: LoadOptions): Promise<void> {
+async function dropSpare(
+  found: FoundCopy,
+  copies: CopyTable,
+  written: Written,
+  records: BlockPool,
+  { clock, log }: LoadOptions,
+): Promise<void> {
   const { chunkId } = found
   const counted = copies.get(chunkId)
   // The one that counts may have gone with its disk by now.
   if (!counted) return
-  let spare: Spare = { disk: found.disk, chunkId, state: found.good ? 'good' : 'corrupt' }
-  if (found.good && found.footer && (await modifiedMs(spare)) > (await modifiedMs(counted))) {
+  const { footer, packed } = found
+  const state = found.good ? 'good' : 'corrupt'
+  let spare: Spare = { disk: found.disk, chunkId, state, place: packed?.place, lengthBytes: footer?.lengthBytes ?? 0 }
+  if (found.good && footer && (await modifiedMs(spare, written)) > (await modifiedMs(counted, written))) {
     copies.unload(counted)
-    copies.loadGood(found.disk, found.footer)
+    copies.loadGood(found.disk, factsOf(found, footer))
     spare = counted
   }
-  const { disk, state } = spare
-  log.warn({ chunkId, directory: disk.directory, state }, 'another disk has this chunk too: this copy goes to quarantine')
-  await toQuarantine(spare, clock.now(), state === 'good' ? 'duplicate' : 'corrupt')
+  const { directory } = spare.disk
+  log.warn({ chunkId, directory, state: spare.state }, 'another disk has this chunk too: this copy goes to quarantine')
+  await retire(spare, clock.now(), spare.state === 'good' ? 'duplicate' : 'corrupt', records, log)
 }
 
-type Spare = Pick<CopyEntry, 'disk' | 'chunkId' | 'state'>
+type Spare = Pick<CopyEntry, 'disk' | 'chunkId' | 'state' | 'place' | 'lengthBytes'>
+/** When records in packs were written, by disk and place. */
+type Written = ReadonlyMap<string, number>
+const writtenKey = (disk: ChunkDisk, place: PackPlace): string => `${disk.diskId} ${place.pack} ${place.offset}`
 
-async function modifiedMs({ disk, chunkId }: Spare): Promise<number> {
+async function modifiedMs({ disk, chunkId, place }: Spare, written: Written): Promise<number> {
+  if (place) return written.get(writtenKey(disk, place)) ?? 0
   return (await disk.io('look', () => disk.disk.stat(disk.chunkPath(chunkId))))?.modifiedMs ?? 0
 }
 

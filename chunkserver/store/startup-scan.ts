@@ -5,12 +5,14 @@
 import path from 'node:path'
 import type { BlockPool } from '../../common/bytes/block-pool.js'
 import type { DirectoryEntry } from '../../common/disk/disk.js'
-import { isCairnError, systemCode } from '../../common/errors/cairn-error.js'
+import { isCairnError } from '../../common/errors/cairn-error.js'
 import { isHexId, type ChunkId } from '../../common/ids.js'
 import type { Logger } from '../../common/observe/logger.js'
 import { BAD_MARK_SUFFIX, CHUNK_SUFFIX, type ChunkDisk } from './chunk-disk.js'
 import { chunkFileBytes, type ChunkFooter } from './chunk-file.js'
 import { readFooter } from './chunk-file-reader.js'
+import { packRecordBytes, type PackPlace } from './pack-record.js'
+import { isOwnTrouble, scanPacks } from './pack-scan.js'
 import { parseQuarantineName, unlessMissing } from './set-aside.js'
 
 const FOOTERS_AT_ONCE = 8
@@ -26,18 +28,25 @@ export interface FoundCopy {
   readonly footer: ChunkFooter | undefined
   /** A whole footer, and no mark beside it that says the data is bad. */
   readonly good: boolean
-  /** Of the file and its mark. */
+  /** Of the file and its mark, or of the record in a pack. */
   readonly fileBytes: number
+  /** Of a small chunk in a pack, and when it was written there. */
+  readonly packed?: { readonly place: PackPlace; readonly writtenMs: number } | undefined
 }
 
 /** @throws what says that the disk, not a file, is in trouble */
 export async function scanDisk(
   disk: ChunkDisk,
   footers: BlockPool,
+  packBlocks: BlockPool,
   onFound: (copy: FoundCopy) => void,
   log: Logger,
 ): Promise<void> {
   await removeTemporary(disk, log)
+  for (const { chunk, place, good, writtenMs } of await scanPacks(disk, packBlocks, log)) {
+    const fileBytes = packRecordBytes(chunk.lengthBytes)
+    onFound({ disk, chunkId: chunk.chunkId, footer: chunk, good, fileBytes, packed: { place, writtenMs } })
+  }
   const strangers = await measureQuarantine(disk)
   const chunks = path.join(disk.directory, 'chunks')
   for (const entry of await disk.io('look', () => disk.disk.list(chunks))) {
@@ -105,10 +114,6 @@ async function measureQuarantine(disk: ChunkDisk): Promise<string[]> {
   }
   return strangers
 }
-
-/** Codes that say something about this process, not about the file. */
-const OWN_TROUBLE: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOMEM'])
-export const isOwnTrouble = (error: unknown): boolean => OWN_TROUBLE.has(systemCode(error) ?? '')
 
 /** @param markBytes size of the mark that says the copy is bad, if there is one */
 async function scanOne(

@@ -28,6 +28,7 @@ interface ServerFlags extends GlobalOptions, TimerFlags {
   readonly rack?: string
   readonly capacity?: number
   readonly reserve?: number
+  readonly packBelow?: number
   readonly budget?: number
 }
 
@@ -61,6 +62,7 @@ export function registerServers(program: Command): void {
     .option('--rack <rack>', 'rack within the zone', '')
     .option('--capacity <size>', 'most that chunks may take per directory', parseSize)
     .option('--reserve <size>', 'kept free per directory', parseSize)
+    .option('--pack-below <size>', 'chunks up to this size share pack files; 0: none', parseSize)
     .action((flags: ServerFlags, command: Command) => chunkserver(withConfig(flags, command)))
   addTimerOptions(addServerOptions(program.command('gateway'), 9441))
     .description('run a gateway: file contents over plain HTTP; the timers are those of the master')
@@ -163,6 +165,7 @@ async function chunkserver(flags: ServerFlags): Promise<void> {
         rack: flags.rack ?? '',
         capacityBytes: flags.capacity,
         reserveBytes: flags.reserve,
+        packedBytesMax: flags.packBelow,
         log,
         signal,
       }),

@@ -14,6 +14,7 @@ interface UpFlags extends GlobalOptions, TimerFlags {
   readonly port?: number
   readonly restart: boolean
   readonly capacity?: string
+  readonly packBelow?: string
   readonly logLevel: string
 }
 
@@ -25,6 +26,7 @@ export function registerUp(program: Command): void {
     .option('--port <n>', "the master's port, 0 for any", wholeNumber(0, 65535))
     .option('--no-restart', 'do not restart processes that die')
     .option('--capacity <size>', 'most that chunks may take per chunkserver')
+    .option('--pack-below <size>', 'chunks up to this size share pack files; 0: none')
     .option('--log-level <level>', 'of the logs in DIR/logs', 'info')
     .option('--json', 'print JSON on stdout')
     .action((flags: UpFlags) => up(flags))
@@ -62,7 +64,10 @@ async function up(flags: UpFlags): Promise<void> {
     port: flags.port,
     restart: flags.restart,
     masterFlags: timerFlags(flags),
-    chunkserverFlags: flags.capacity === undefined ? [] : ['--capacity', flags.capacity],
+    chunkserverFlags: [
+      ...(flags.capacity === undefined ? [] : ['--capacity', flags.capacity]),
+      ...(flags.packBelow === undefined ? [] : ['--pack-below', flags.packBelow]),
+    ],
     logLevel: flags.logLevel,
     clock,
     events,

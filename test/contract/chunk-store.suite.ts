@@ -177,7 +177,7 @@ export function chunkStoreSuite(name: string, open: () => Promise<ChunkStoreUnde
     test('where a chunk lies can be told', async () => {
       const chunk = newChunk(100)
       await put(store, chunk, dataOf(100))
-      expect(store.locate(chunk.chunkId)).toMatchObject({ offset: 0, lengthBytes: 100 })
+      expect(store.locate(chunk.chunkId)).toMatchObject({ offset: expect.any(Number), lengthBytes: 100 })
       expect(store.locate(bytesToHex(new Uint8Array(16)) as ChunkId)).toBeUndefined()
     })
   })

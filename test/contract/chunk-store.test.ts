@@ -8,6 +8,7 @@ import { SystemClock } from '../../common/clock/system-clock.js'
 import { MemoryDisk } from '../../common/disk/memory-disk.js'
 import { NodeDisk } from '../../common/disk/node-disk.js'
 import { newId, type DiskId } from '../../common/ids.js'
+import { PACKED_CHUNK_BYTES_MAX } from '../../chunkserver/store/pack-record.js'
 import { silentLogger } from '../../common/observe/logger.js'
 import { SystemRandom } from '../../common/random/system-random.js'
 import { chunkStoreSuite } from './chunk-store.suite.js'
@@ -19,16 +20,22 @@ chunkStoreSuite('in memory', async () => {
   return { store, corrupt: async (chunkId, change) => store.corrupt(chunkId, change), close: () => store.close() }
 })
 
-for (const supportsDirect of [true, false]) {
-  chunkStoreSuite(`files on a simulated disk, ${supportsDirect ? 'direct' : 'buffered'} I/O`, async () => {
-    const disk = new MemoryDisk({ supportsDirect })
-    const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'] })
-    return {
-      store,
-      corrupt: async (chunkId, change) => disk.corrupt(store.locate(chunkId)?.file ?? '', change),
-      close: () => store.close(),
-    }
-  })
+for (const packedBytesMax of [0, PACKED_CHUNK_BYTES_MAX]) {
+  for (const supportsDirect of [true, false]) {
+    const where = `${packedBytesMax > 0 ? 'packs and ' : ''}files on a simulated disk`
+    chunkStoreSuite(`${where}, ${supportsDirect ? 'direct' : 'buffered'} I/O`, async () => {
+      const disk = new MemoryDisk({ supportsDirect })
+      const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'], packedBytesMax })
+      return {
+        store,
+        corrupt: async (chunkId, change) => {
+          const { file, offset } = store.locate(chunkId) ?? { file: '', offset: 0 }
+          disk.corrupt(file, (content) => change(content.subarray(offset)))
+        },
+        close: () => store.close(),
+      }
+    })
+  }
 }
 
 chunkStoreSuite('files on the real disk', async () => {

@@ -10,6 +10,7 @@ import { readScrubRecord, saveScrubRecord } from '../../chunkserver/scrub/scrub-
 import type { ChunkDisk } from '../../chunkserver/store/chunk-disk.js'
 import type { NewChunk } from '../../chunkserver/store/chunk-store.js'
 import { FileChunkStore } from '../../chunkserver/store/file-chunk-store.js'
+import { PACKED_CHUNK_BYTES_MAX } from '../../chunkserver/store/pack-record.js'
 import { xxh64 } from '../../common/checksum/xxh64.js'
 import { VirtualClock } from '../../common/clock/virtual-clock.js'
 import type { Disk } from '../../common/disk/disk.js'
@@ -55,6 +56,11 @@ interface Expected {
   readonly serverId: ServerId | undefined
 }
 
+interface Layout {
+  readonly directories: readonly string[]
+  readonly packedBytesMax: number
+}
+
 class Recording {
   readonly disk: RecordingDisk
   formattedAt = 0
@@ -96,13 +102,14 @@ class Recording {
   }
 }
 
-const openStore = async (disk: Disk, directories: readonly string[]): Promise<FileChunkStore> => {
+const openStore = async (disk: Disk, { directories, packedBytesMax }: Layout): Promise<FileChunkStore> => {
   const store = await FileChunkStore.open({
     clock: new VirtualClock(),
     random: new SeededRandom(1),
     log: silentLogger,
     disk,
     directories,
+    packedBytesMax,
   })
   store.startSequence(1000)
   return store
@@ -113,11 +120,11 @@ const turns = async (): Promise<void> => {
 }
 
 /** The script: everything that changes a chunk store's disks, some of it at the same time. */
-async function record(directories: readonly string[], seed: number): Promise<Recording> {
+async function record(layout: Layout, seed: number): Promise<Recording> {
   const recording = new Recording(seed)
   const { disk } = recording
   const ids = new SeededRandom(seed)
-  let store = await openStore(disk, directories)
+  let store = await openStore(disk, layout)
   recording.formattedAt = disk.length
   const identity = { serverId: newId<ServerId>(ids), clusterId: newId<ClusterId>(ids) }
   await store.settle(identity)
@@ -143,7 +150,8 @@ async function record(directories: readonly string[], seed: number): Promise<Rec
   }
   const damage = async ({ chunkId }: NewChunk): Promise<void> => {
     recording.note({ kind: 'damaged', chunkId })
-    disk.damage(store.locate(chunkId)?.file ?? '', (content) => (content[7] = (content[7] ?? 0) ^ 1))
+    const { file, offset } = store.locate(chunkId) ?? { file: '', offset: 0 }
+    disk.damage(file, (content) => (content[offset] = (content[offset] ?? 0) ^ 1))
     expect(await store.verify(chunkId, noPace)).toBe('corrupt')
     await turns()
     recording.note({ kind: 'marked', chunkId })
@@ -178,18 +186,33 @@ async function record(directories: readonly string[], seed: number): Promise<Rec
   await damage(c)
   await Promise.all([remove(b), store1(f), see(9), scrub('1111111111111111')])
   await store.close()
-  store = await openStore(disk, directories)
+  store = await openStore(disk, layout)
   await Promise.all([replace(c), remove(d), store1(g)])
   await damage(f)
   await remove(f)
   await Promise.all([store1(f), store1(h), see(12), scrub('2222222222222222')])
   await Promise.all([1, 2, 3, 4, 5, 6, 7, 8].map((lengthBytes) => store1(fresh(lengthBytes))))
   await store.close()
+  if (layout.packedBytesMax === 0) return recording
+
+  const many = [11, 12, 13, 5000, 15, 16, 9000, 18].map(fresh)
+  store = await openStore(disk, layout)
+  await Promise.all(many.map(store1))
+  await store.close()
+  // What was active is closed now, and most of it goes.
+  store = await openStore(disk, layout)
+  await Promise.all(many.slice(2).map(remove))
+  await damage(many[1] as NewChunk)
+  await replace(many[1] as NewChunk)
+  for (let round = 0; round < 4; round += 1)
+    for (const each of store.chunkDisks)
+      await Promise.all([store.packUpkeep.compact(each, noPace), store1(fresh(20 + round)), remove(fresh(30))])
+  await store.close()
   return recording
 }
 
-async function check(disk: Disk, directories: readonly string[], recording: Recording, expected: Expected): Promise<void> {
-  await using store = await openStore(disk, directories)
+async function check(disk: Disk, layout: Layout, recording: Recording, expected: Expected): Promise<void> {
+  await using store = await openStore(disk, layout)
   if (expected.serverId) expect(store.identity().serverId).toBe(expected.serverId)
   const seen = await readSeen(store.chunkDisks)
   if (isLater(expected.seen, seen)) expect(seen).toEqual(expected.seen)
@@ -204,33 +227,39 @@ async function check(disk: Disk, directories: readonly string[], recording: Reco
     if (expected.damaged.has(chunkId) && (await store.verify(chunkId, noPace)) === 'corrupt') continue
     expect(xxh64(await read(store, chunkId))).toBe(xxh64(recording.known.get(chunkId) as Uint8Array))
   }
-  for (const chunkId of expected.damaged)
+  for (const chunkId of expected.damaged) {
+    // All that a pack has of a chunk is one leaf, and that is the bad one.
+    if ((recording.known.get(chunkId)?.length ?? 0) <= layout.packedBytesMax) continue
     expect({ chunkId, there: store.locate(chunkId) !== undefined }).toEqual({ chunkId, there: true })
-  for (const directory of directories) expect(await disk.list(`${directory}/tmp`)).toEqual([])
+  }
+  for (const directory of layout.directories) expect(await disk.list(`${directory}/tmp`)).toEqual([])
 }
 
 /** What was lost can be stored again, and stays. */
-async function checkNextLife(disk: Disk, directories: readonly string[], recording: Recording): Promise<void> {
+async function checkNextLife(disk: Disk, layout: Layout, recording: Recording): Promise<void> {
   const again = [...recording.known].map(([chunkId, data]): NewChunk => ({ ...newChunk(data.length), chunkId }))
   {
-    await using store = await openStore(disk, directories)
+    await using store = await openStore(disk, layout)
     for (const chunk of again) {
       if (store.find(chunk.chunkId)) await store.verify(chunk.chunkId, noPace)
       await put(store, chunk, recording.known.get(chunk.chunkId) as Uint8Array)
     }
     await turns()
   }
-  await using store = await openStore(disk, directories)
+  await using store = await openStore(disk, layout)
   for (const { chunkId } of again) {
     const held = store.find(chunkId) !== undefined
     expect({ chunkId, held, outcome: await store.verify(chunkId, noPace) }).toEqual({ chunkId, held: true, outcome: 'good' })
   }
 }
 
-describe.each([
-  ['one disk', ['/data']],
-  ['two disks', ['/one', '/two']],
-])('a power cut at any point of the record, %s', (_name, directories) => {
+describe.each<[string, Layout]>([
+  ['one disk', { directories: ['/data'], packedBytesMax: 0 }],
+  ['two disks', { directories: ['/one', '/two'], packedBytesMax: 0 }],
+  ['one disk with packs', { directories: ['/data'], packedBytesMax: PACKED_CHUNK_BYTES_MAX }],
+  ['two disks with packs', { directories: ['/one', '/two'], packedBytesMax: PACKED_CHUNK_BYTES_MAX }],
+])('a power cut at any point of the record, %s', (_name, layout) => {
+  const { directories } = layout
   const fates: [string, (cut: number) => Fate][] = [
     ['everything unsynced is lost', () => 'none'],
     ['nothing is lost', () => 'all'],
@@ -241,14 +270,14 @@ describe.each([
   ]
 
   test.each(fates)('%s', async (_what, fateAt) => {
-    const recording = await record(directories, 1)
+    const recording = await record(layout, 1)
     const { formattedAt } = recording
     const stride = directories.length > 1 ? TWO_DISKS_STRIDE : 1
     for (let cut = 0; cut <= recording.disk.length; cut += cut < formattedAt ? FORMATTING_STRIDE : stride) {
       const image = await recording.disk.imageAt(cut, fateAt(cut))
       try {
-        await check(image, directories, recording, recording.expectedAt(cut))
-        if (cut % NEXT_LIFE_STRIDE === 0) await checkNextLife(image, directories, recording)
+        await check(image, layout, recording, recording.expectedAt(cut))
+        if (cut % NEXT_LIFE_STRIDE === 0) await checkNextLife(image, layout, recording)
       } catch (error) {
         throw new Error(`after a cut at ${cut} of ${recording.disk.length}`, { cause: error })
       }

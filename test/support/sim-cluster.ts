@@ -29,6 +29,8 @@ export interface SimOptions {
   readonly chunkservers: number
   readonly zones?: number
   readonly disksPerServer?: number
+  /** Chunks up to this length share pack files. */
+  readonly packedBytesMax?: number
   readonly settings?: Partial<MasterSettings>
   readonly log?: Logger | ((node: string) => Logger)
   readonly storeHooks?: StoreHooks
@@ -172,6 +174,7 @@ export class SimCluster implements AsyncDisposable {
       zone: server.zone,
       rack: '',
       host: server.node,
+      packedBytesMax: this.#options.packedBytesMax,
     })
     // A process that is gone has nothing to say any more, not even that it failed.
     const running = await opening.finally(() => process.gate())

@@ -167,7 +167,7 @@ function checkAccounts(world: World): void {
   for (const server of world.members) {
     for (const report of server.running?.store.disks() ?? []) {
       const copies = [...copiesOn(server)].filter(({ directory }) => directory === report.path)
-      const bytes = copies.reduce((sum, { disk, file }) => sum + (disk.peek(file)?.length ?? 0), 0)
+      const bytes = copies.reduce((sum, { disk, file, record }) => sum + (record?.totalBytes ?? disk.peek(file)?.length ?? 0), 0)
       if (report.chunkCount !== copies.length || report.usedBytes !== bytes) {
         throw new Violation(
           `${server.node} ${report.path} accounts for ${report.chunkCount} chunks and ${report.usedBytes} bytes, ${copies.length} and ${bytes} are there`,

@@ -2,7 +2,7 @@
  * What must hold of the copies on disks, checked in the moment when something is answered or taken away: a commit stands
  * for synced copies, and no copy that counts is ever removed.
  */
-import { chunkFile, chunkIn, goodHolders, isGood } from './cluster-copies.js'
+import { chunkFile, chunkIn, goodHolders, isGood, recordsOn } from './cluster-copies.js'
 import { Violation } from './model.js'
 import { hex, raw, type Rows } from './rows.js'
 import type { World } from './world.js'
@@ -80,8 +80,27 @@ function checkTrim(rows: Rows, chunkId: string): void {
     throw new Violation(`a copy of chunk ${chunkId} was given up with ${serving} of ${chunk.wanted} left`)
 }
 
+/** A pack that a server is about to remove: what counts in it must count elsewhere on that server by now. */
+function checkPackRemoval(world: World, rows: Rows, node: string, file: string): void {
+  const server = world.cluster.servers.find((candidate) => candidate.node === node)
+  const directory = file.slice(0, file.indexOf('/', 1))
+  const disk = server?.disks.get(directory)
+  if (!server || !disk) return
+  const without = recordsOn(disk, directory, (other) => (other === file ? undefined : disk.durable(other)))
+  for (const [chunkId, record] of recordsOn(disk, directory, (other) => disk.peek(other))) {
+    if (record.file !== file || !record.isSound || without.get(chunkId)?.isSound) continue
+    if (rows.chunk(chunkId)?.state !== LIVE || !rows.isReferenced(chunkId)) continue
+    const row = rows.replicas(chunkId).find((candidate) => rows.serverOf(candidate) === server)
+    const elsewhere = [...server.disks].some(([at, other]) => other !== disk && isGood(other, at, chunkId, world.unreadable))
+    const asFile = disk.durable(chunkFile(directory, chunkId))
+    if (row?.state === ReplicaState.good && row.serving === 1 && !elsewhere && !asFile)
+      throw new Violation(`${node} removed the pack ${file} with its good copy of chunk ${chunkId}, which the metadata counts on`)
+  }
+}
+
 /** A chunk file that a server is about to take away: not when its copy is good and counts. */
 export function checkRemoval(world: World, rows: Rows, node: string, file: string): void {
+  if (/\/packs\/[0-9a-f]{8}\.pack$/.test(file)) return checkPackRemoval(world, rows, node, file)
   const chunkId = /\/chunks\/..\/([0-9a-f]{32})\.chunk$/.exec(file)?.[1]
   const server = world.cluster.servers.find((candidate) => candidate.node === node)
   const directory = file.slice(0, file.indexOf('/', 1))

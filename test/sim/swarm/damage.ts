@@ -1,6 +1,6 @@
 /** Breaking a copy of a chunk behind its server's back, in the ways of disks. */
 import type { Atlas } from './atlas.js'
-import { copiesOn, type Copy } from './cluster-copies.js'
+import { copiesOn, type Copy, type PackedRecord } from './cluster-copies.js'
 import type { SimServer } from '../../support/sim-cluster.js'
 import type { World } from './world.js'
 
@@ -17,6 +17,7 @@ export function damageCopy(world: World, atlas: Atlas, server: SimServer, how: D
   if (sizeBytes === 0) return false
   world.note(`${how} in chunk ${chunkId} on ${server.node}, also good on ${atlas.others(server, chunkId).join(' ')}`)
   atlas.broken(server, chunkId)
+  if (copy.record) return damageRecord(world, copy, copy.record, how)
   switch (how) {
     case 'bit-flip':
       disk.corrupt(file, (content) => {
@@ -36,6 +37,19 @@ export function damageCopy(world: World, atlas: Atlas, server: SimServer, how: D
     case 'misdirected-write':
       return misdirect(world, server, copy)
   }
+}
+
+/** In a pack only what belongs to the one chunk may break: others have no copy elsewhere, for all we know. */
+function damageRecord(world: World, { disk, file }: Copy, { offset, usedBytes, totalBytes }: PackedRecord, how: Damage): true {
+  disk.corrupt(file, (content) => {
+    const at = offset + world.random.integer(usedBytes)
+    if (how === 'bit-flip' || how === 'unreadable-sector') content[at] = (content[at] ?? 0) ^ (1 << world.random.integer(8))
+    else if (how === 'lost-chunk') content.fill(0, offset, offset + totalBytes)
+    // Where it begins: behind the last byte of the chunk it would change nothing.
+    else if (how === 'torn-chunk') content.fill(0, at, offset + totalBytes)
+    else content.fill(0xa5, offset, offset + SECTOR_BYTES)
+  })
+  return true
 }
 
 /** A sector of another chunk, or all of it, lies where this one was. */

@@ -52,7 +52,8 @@ function replace(world: World, atlas: Atlas, server: SimServer, directory: strin
   world.network.powered(server.node, false)
   world.cluster.kill(index, world.crashDamage())
   const old = server.disks.get(directory) as MemoryDisk
-  if (keepIdentity) for (const copy of copiesOn(server)) if (copy.disk === old) old.lose(copy.file, undefined)
+  const files = [...copiesOn(server)].filter((copy) => copy.disk === old).map(({ file }) => file)
+  if (keepIdentity) for (const file of new Set(files)) old.lose(file, undefined)
   if (!keepIdentity) {
     const disk = new MemoryDisk({ now: () => world.cluster.clock.now() })
     server.disks.set(directory, disk)

@@ -4,6 +4,7 @@
  */
 import type { BucketPolicy } from '../../../common/protocol/buckets.js'
 import { SeededRandom } from '../../../common/random/seeded-random.js'
+import { PACKED_CHUNK_BYTES_MAX } from '../../../chunkserver/store/pack-record.js'
 import { KiB, SECOND_MS } from '../../../common/units.js'
 import type { MasterSettings } from '../../../master/index.js'
 
@@ -55,6 +56,8 @@ export interface Plan {
   readonly servers: number
   readonly zones: number
   readonly disksPerServer: number
+  /** Chunks up to this length share pack files. */
+  readonly packedBytesMax: number
   readonly clients: number
   readonly operations: number
   readonly faultsMs: number
@@ -102,6 +105,8 @@ const WEIGHTS: Record<Fault, number> = {
   drain: 2,
   maintenance: 2,
 }
+
+const PACKS_FROM_SEED = 1000
 
 export function drawPlan(seed: number): Plan {
   const random = new SeededRandom(seed)
@@ -163,5 +168,7 @@ export function drawPlan(seed: number): Plan {
       }
     }),
     rests: random.fraction() < 0.4,
+    // Not in the seeds that the tests run: packs are off unless asked for, and so they are there.
+    packedBytesMax: seed < PACKS_FROM_SEED ? 0 : pick(0, 20 * KiB, PACKED_CHUNK_BYTES_MAX),
   }
 }

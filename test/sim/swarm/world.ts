@@ -72,6 +72,7 @@ export class World {
       seed: plan.seed,
       chunkservers: 0,
       disksPerServer: plan.disksPerServer,
+      packedBytesMax: plan.packedBytesMax,
       settings: plan.settings,
       ...(trace.isPrinted ? { log: (node: string) => world.#logger(node, {}) } : {}),
       storeHooks: {
