@@ -57,7 +57,7 @@ export function reportOf(lines: readonly Line[]): PeersReport {
   return {
     bench: 'peers',
     runs: ofKind(lines, 'run').map(without),
-    rounds: new Set(samples.map((sample) => sample.round)).size,
+    rounds: Math.max(0, ...measured.map((name) => roundsOf(samples, name))),
     limits: limitsOf(ofKind(lines, 'limits')),
     systems: Object.fromEntries(
       ofKind(lines, 'system').map(({ system, title, version, durability, peakMiB }) => [
@@ -77,6 +77,10 @@ export function reportOf(lines: readonly Line[]): PeersReport {
     ),
   }
 }
+
+/** Steps can be run apart from each other: what counts is how often each workload was measured. */
+const roundsOf = (samples: readonly Sample[], name: WorkloadName): number =>
+  new Set(samples.filter(({ workload }) => workload === name).map(({ round: number }) => number)).size
 
 const LIMITS = {
   directWriteBytesPerSecond: 'three direct writers together',
