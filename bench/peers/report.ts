@@ -59,12 +59,7 @@ export function reportOf(lines: readonly Line[]): PeersReport {
     runs: ofKind(lines, 'run').map(without),
     rounds: Math.max(0, ...measured.map((name) => roundsOf(samples, name))),
     limits: limitsOf(ofKind(lines, 'limits')),
-    systems: Object.fromEntries(
-      ofKind(lines, 'system').map(({ system, title, version, durability, peakMiB }) => [
-        system,
-        { title, version, durability, peakMiB },
-      ]),
-    ),
+    systems: systemNotes(ofKind(lines, 'system')),
     unavailable: ofKind(lines, 'unavailable').map(without),
     workloads: Object.fromEntries(
       measured.map((name) => [
@@ -76,6 +71,17 @@ export function reportOf(lines: readonly Line[]): PeersReport {
       ]),
     ),
   }
+}
+
+/** Of each system the last word, but the highest peak of every process. */
+function systemNotes(notes: readonly SystemNote[]): PeersReport['systems'] {
+  const systems: Record<string, PeersReport['systems'][string]> = {}
+  for (const { system, title, version, durability, peakMiB } of notes) {
+    const peaks = { ...systems[system]?.peakMiB }
+    for (const [name, peak] of Object.entries(peakMiB)) peaks[name] = Math.max(peak, peaks[name] ?? 0)
+    systems[system] = { title, version, durability, peakMiB: peaks }
+  }
+  return systems
 }
 
 /** Steps can be run apart from each other: what counts is how often each workload was measured. */

@@ -6,13 +6,15 @@
  * `discard` leaves the target out (`get PATH -` to nowhere). `cold` drops the machine's caches first, which takes root;
  * it should differ from `hot` by little, since nothing relies on them.
  */
-import { rmSync, writeFileSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import path from 'node:path'
 import { GiB, MiB } from '../../common/units.js'
 import { BenchCluster, type Command, type CommandFigures } from '../support/bench-cluster.js'
+import { dropCaches, mayDropCaches } from '../support/caches.js'
+import { limitsSummary, measureLimits, type MachineLimits } from '../support/machine-limits.js'
 import { ProcessWatch } from '../support/process-watch.js'
 import { sha256OfFile, writeRandomFile } from '../support/random-data.js'
-import { round, summary } from '../support/statistics.js'
+import { median, round, summary } from '../support/statistics.js'
 import type { RunContext, Workload } from '../workload.js'
 import { medianCpu } from './upload-stream.js'
 
@@ -40,8 +42,10 @@ async function downloadStreamRun({ parameters, directory, say }: RunContext) {
   using watch = new ProcessWatch()
   cluster.watchServers(watch)
   const found: Record<Kind, CommandFigures[]> = { hot: [], cold: [], discard: [] }
+  const limits: MachineLimits[] = []
   const kinds: Kind[] = mayDropCaches() ? ['hot', 'cold', 'discard'] : ['hot', 'discard']
   for (let run = 1; run <= parameters.number('runs'); run += 1) {
+    limits.push(await measureLimits(directory, Math.min(bytes, GiB)))
     for (const kind of kinds) {
       if (kind === 'cold') dropCaches()
       const discard = kind === 'discard'
@@ -60,7 +64,14 @@ async function downloadStreamRun({ parameters, directory, say }: RunContext) {
   return {
     bytes,
     runs: parameters.number('runs'),
+    limits: limitsSummary(limits),
     ...figures,
+    /** To what one direct reader gets from the same disk, which writes nothing. */
+    discardToDirectRead: round(
+      bytes /
+        median(found.discard.map(({ wallSeconds }) => wallSeconds)) /
+        median(limits.map((one) => one.directReadBytesPerSecond)),
+    ),
     memory: watch.figures(),
     checksum: { sha256, readBackEqual: true },
   }
@@ -75,17 +86,3 @@ const figuresOf = (bytes: number, commands: readonly CommandFigures[]) => ({
   cpuSecondsPerGB: medianCpu(commands, bytes),
   otherCpuShare: summary(commands.map(({ otherCpuShare }) => otherCpuShare)),
 })
-
-const DROP_CACHES = '/proc/sys/vm/drop_caches'
-
-const mayDropCaches = (): boolean => {
-  try {
-    dropCaches()
-    return true
-  } catch {
-    return false
-  }
-}
-
-/** Page cache, directory entries and inodes. */
-const dropCaches = (): void => writeFileSync(DROP_CACHES, '3')

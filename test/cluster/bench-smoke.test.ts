@@ -238,6 +238,19 @@ describe('workloads', () => {
   )
 
   test(
+    'download-stream gets a file into a file and to nowhere, and compares it',
+    async () => {
+      const report = await bench('download-stream', '--bytes', '8MiB')
+      const get = { bytesPerSecond: ONE_RUN, seconds: ONE_RUN, otherCpuShare: ONE_RUN }
+      expect(report).toMatchObject({ ...HEAD, workload: 'download-stream', hot: get, discard: get, checksum: WORK_DONE })
+      expect(report.limits).toMatchObject({ directReadBytesPerSecond: ONE_RUN })
+      const { p50 } = report.limits.directReadBytesPerSecond
+      expect(report.discardToDirectRead).toBeCloseTo(report.discard.bytesPerSecond.p50 / p50, 2)
+    },
+    WITHIN_MS,
+  )
+
+  test(
     'download-range reads ranges that begin anywhere and compares each with the source',
     async () => {
       const report = await bench('download-range', '--bytes', '8MiB', '--ranges', '10', '--range', '1000001')

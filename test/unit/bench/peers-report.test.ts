@@ -15,14 +15,14 @@ const sample = (system: string, round: number, seconds: number, workload: Worklo
   otherCpuShare: 0.01,
 })
 
-const system = (name: string, title: string): Line => ({
+const system = (name: string, title: string, peakMiB: Record<string, number> = { server: 100 }): Line => ({
   kind: 'system',
   round: 1,
   system: name,
   title,
   version: '1',
   durability: 'three copies',
-  peakMiB: { server: 100 },
+  peakMiB,
 })
 
 const MACHINE = { cores: 2, cpu: 'a <fast> one', memoryBytes: 1, kernel: '6', node: 'v20' }
@@ -32,6 +32,7 @@ const LINES: readonly Line[] = [
   system('cairn', 'Cairn'),
   system('one', 'Peer & One'),
   system('other', 'Other'),
+  system('other', 'Other', { server: 90, client: 20 }),
   ...[10, 40, 8].map((seconds, index) => sample('cairn', index + 1, seconds)),
   ...[40, 41, 20].map((seconds, index) => sample('one', index + 1, seconds)),
   ...[50, 50, 50].map((seconds, index) => sample('other', index + 1, seconds)),
@@ -60,6 +61,10 @@ describe('a report', () => {
       bestPeer: 'one',
     })
     expect(report.rounds).toBe(3)
+  })
+
+  test('keeps the highest peak of each process over all pieces of a run', () => {
+    expect(report.systems['other']?.peakMiB).toEqual({ server: 100, client: 20 })
   })
 
   test('of a workload that no peer has names none as the best', () => {
