@@ -159,14 +159,18 @@ try {
   const args = parseArguments(process.argv.slice(2))
   const directory = mkdtempSync(path.join(args.scratch, 'cairn-peers-'))
   const remove = (): void => rmSync(directory, { recursive: true, force: true, maxRetries: 5 })
-  for (const signal of ['SIGINT', 'SIGTERM'] as const)
-    process.once(signal, () => {
-      say('ending what was started')
-      void endAll().finally(() => {
-        remove()
-        process.exit(1)
-      })
+  let ending = false
+  const end = (): void => {
+    // Who asks again changes nothing: what is being ended in order would be left behind.
+    if (ending) return
+    ending = true
+    say('ending what was started')
+    void endAll().finally(() => {
+      remove()
+      process.exit(1)
     })
+  }
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, end)
   try {
     await run(args, directory)
   } finally {
