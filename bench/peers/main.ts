@@ -132,7 +132,7 @@ async function run(args: Arguments, directory: string): Promise<void> {
   const report = reportOf(lines.all)
   process.stdout.write(`${JSON.stringify(report)}\n\n${tableOf(report)}\n`)
   if (args.results === undefined) return
-  writeFileSync(`${args.results}.json`, `${JSON.stringify(report, null, 1)}\n`)
+  writeFileSync(`${args.results}.json`, `${JSON.stringify(report)}\n`)
   writeFileSync(`${args.results}.md`, `${tableOf(report)}\n`)
   writeFileSync(`${args.results}.svg`, chartOf(report))
 }
