@@ -23,6 +23,10 @@ export interface OwnedOptions {
 }
 
 const owned = new Set<AsyncDisposable>()
+let ending = false
+
+/** Whether all is being ended: what fails now says nothing about what is measured. */
+export const isEnding = (): boolean => ending
 
 /** Has something ended with the rest when the benchmark is interrupted. @returns what says that it has ended by itself */
 export function own(one: AsyncDisposable): () => void {
@@ -45,6 +49,7 @@ export class OwnedProcess implements AsyncDisposable {
   }
 
   static async start(command: readonly string[], options: OwnedOptions = {}): Promise<OwnedProcess> {
+    if (ending) throw new Error('the benchmark is being ended')
     const log = options.log === undefined ? ('ignore' as const) : openSync(options.log, 'a')
     try {
       const pipe = options.piped ? ('pipe' as const) : undefined
@@ -112,6 +117,7 @@ export function treeOf(pid: number): number[] {
 
 /** Ends all that still run, for an interrupted benchmark. */
 export async function endAll(): Promise<void> {
+  ending = true
   await Promise.all([...owned].map((one) => one[Symbol.asyncDispose]()))
 }
 

@@ -6,7 +6,7 @@ import { settle } from '../support/caches.js'
 import { costOf } from '../support/cost.js'
 import { ProcessWatch } from '../support/process-watch.js'
 import { round as rounded } from '../support/statistics.js'
-import { treeOf } from './owned.js'
+import { isEnding, treeOf } from './owned.js'
 import { WORKLOADS, type Meter, type PlanFiles, type Step, type WorkloadName } from './plan.js'
 import { rateOf } from './report.js'
 import type { Lines, Sample } from './sample.js'
@@ -39,6 +39,7 @@ async function measureSystem({ system, installed }: Entrant, options: RoundOptio
   const directory = path.join(options.directory, system.name)
   const about = { round, system: system.name, title: system.title }
   const absent = (reason: string, workload?: string): void => {
+    if (isEnding()) return
     say(`${system.title}: ${workload ?? 'all'} unavailable: ${reason}`)
     lines.add({ kind: 'unavailable', ...about, ...(workload === undefined ? {} : { workload }), reason })
   }
