@@ -1,6 +1,7 @@
 /** What follows on the troubles: they end, and within bounded time everything must be as it should, with nobody's help. */
 import { MemoryDisk } from '../../../common/disk/memory-disk.js'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../../../common/units.js'
+import type { ChunkId } from '../../../common/ids.js'
 import { SeededRandom } from '../../../common/random/seeded-random.js'
 import { checkMetadata } from './check-metadata.js'
 import { copiesOn, goodHolders, isGood } from './cluster-copies.js'
@@ -12,8 +13,11 @@ import type { Actor, Workload } from './workload.js'
 import type { World } from './world.js'
 
 const STEP_MS = 2 * SECOND_MS
-/** Back-off between attempts at one chunk is at most 5 minutes, a scrub comes every minute, graces are under one. */
-const CONVERGED_WITHIN_MS = 12 * MINUTE_MS
+/**
+ * Back-off between attempts at one chunk is at most 5 minutes, a scrub comes every minute, graces are under one. A copy that
+ * the metadata has lost sight of is found when its shard's turn comes: one of 256 with each heartbeat, at most 3 s apart.
+ */
+const CONVERGED_WITHIN_MS = 15 * MINUTE_MS
 const CLIENTS_DONE_WITHIN_MS = 5 * MINUTE_MS
 /** Longer than anything is kept: open uploads and damaged copies for a week. */
 const REST_MS = 8 * DAY_MS
@@ -128,7 +132,8 @@ function rowsAgainstDisks(world: World, rows: Rows, rested: boolean): string | u
     const seen = new Set<string>()
     for (const { chunkId, disk, directory, file } of copiesOn(server)) {
       const key = `${ids.get(directory)} ${chunkId}`
-      if (!wanted.delete(key)) return `${file} on ${server.node} is a copy without a row`
+      if (!wanted.delete(key))
+        return `${file} on ${server.node} is a copy without a row${server.running?.store.find(chunkId as ChunkId) ? '' : ', and its server does not know it'}, ${whereabouts(world, rows, chunkId)}`
       if (seen.has(chunkId)) return `${server.node} has chunk ${chunkId} twice`
       seen.add(chunkId)
       if (!isGood(disk, directory, chunkId, world.unreadable)) return `${file} on ${server.node} is damaged, and counted as good`
