@@ -26,10 +26,11 @@ export class Atlas {
     // What nobody knows may always go; so may what is on its way out. What is just being written may not.
     if (chunk?.state !== LIVE) return chunk?.state !== ALLOCATED
     const good = goodHolders(this.#world.members, chunkId, this.#world.unreadable)
-    const counted = this.#rows.replicas(chunkId).filter(({ state }) => state === 0)
-    const staying = counted.filter((row) => !this.#rows.isLeaving(row))
-    // Of more copies than are wanted, any may be given up; those on a server that is drained stay if that is taken back.
-    const spare = Math.max(0, counted.length - chunk.wanted)
+    const staying = this.#rows.replicas(chunkId).filter((row) => row.state === 0 && !this.#rows.isLeaving(row))
+    // Of more copies than are wanted any may be given up, and whatever lies somewhere may come to count: a drain is taken
+    // back, a power cut undoes a removal.
+    const lying = this.#world.members.filter((member) => [...copiesOn(member)].some((copy) => copy.chunkId === chunkId))
+    const spare = Math.max(0, lying.length - chunk.wanted)
     const others = staying
       .map((row) => this.#rows.serverOf(row))
       .filter((other) => other !== server && good.includes(other as SimServer))

@@ -127,11 +127,17 @@ function rowsAgainstDisks(world: World, rows: Rows, rested: boolean): string | u
       )
       .map((row) => `${hex(row.disk_id)} ${hex(row.chunk_id)}`),
   )
+  // A server that has left keeps what a power cut brings back: it counts for nothing, and the machine may be switched off.
+  const left = rows.all<{ disk_id: Uint8Array }>(
+    "select d.disk_id from disks d join servers s on s.server_no = d.server_no where s.state = 'decommissioned'",
+  )
+  const leftDisks = new Set(left.map((row) => hex(row.disk_id)))
   for (const server of world.members) {
     const ids = new Map([...server.disks.keys()].map((directory, index) => [directory, diskIdsOf(server)[index]]))
     const seen = new Set<string>()
     for (const { chunkId, disk, directory, file } of copiesOn(server)) {
       const key = `${ids.get(directory)} ${chunkId}`
+      if (leftDisks.has(ids.get(directory) ?? '')) continue
       if (!wanted.delete(key))
         return `${file} on ${server.node} is a copy without a row${server.running?.store.find(chunkId as ChunkId) ? '' : ', and its server does not know it'}, ${whereabouts(world, rows, chunkId)}`
       if (seen.has(chunkId)) return `${server.node} has chunk ${chunkId} twice`
