@@ -1,6 +1,7 @@
 /** Re-replication, the source's side: reads a chunk, verifying it, and pushes it along the ordinary write path. */
 import { encodeLeafSums, leafCount, leafLength } from '../../common/checksum/tree.js'
 import { toCairnError } from '../../common/errors/cairn-error.js'
+import { linkedAbort } from '../../common/flow/abort.js'
 import { Semaphore } from '../../common/flow/semaphore.js'
 import type { TaskId } from '../../common/ids.js'
 import { putBodyLength } from '../../common/protocol/chunk-data.js'
@@ -25,7 +26,7 @@ export class Replicator {
   readonly #running = new Set<TaskId>()
   readonly #budget: RepairBudget
   readonly #pushes = new Semaphore(PUSHES_AT_ONCE)
-  readonly #abort = new AbortController()
+  readonly #abort = linkedAbort()
 
   constructor(context: ChunkserverContext, budget: RepairBudget, report: (result: TaskResult) => void) {
     this.#context = context

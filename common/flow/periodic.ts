@@ -1,4 +1,5 @@
 /** A background job that repeats: one run at a time, the next a pause after the last one's end, or at once when poked. */
+import { linkedAbort } from './abort.js'
 import type { Clock, Timer } from '../clock/clock.js'
 
 export interface PeriodicOptions {
@@ -11,7 +12,7 @@ export interface PeriodicOptions {
 
 export class Periodic implements AsyncDisposable {
   readonly #options: PeriodicOptions
-  readonly #abort = new AbortController()
+  readonly #abort = linkedAbort()
   #timer: Timer | undefined
   #running: Promise<void> | undefined
   #poked = false
