@@ -1,4 +1,5 @@
 /** What an operator does to servers in the middle of it all: drains them, announces maintenance, takes it back, gives up the lost. */
+import { sleep } from '../../../common/clock/clock.js'
 import { isCairnError } from '../../../common/errors/cairn-error.js'
 import { MemoryDisk } from '../../../common/disk/memory-disk.js'
 import type { ServerId } from '../../../common/ids.js'
@@ -8,9 +9,13 @@ import type { SimClient, SimServer } from '../../support/sim-cluster.js'
 import { serverIdOf } from './rows.js'
 import type { World } from './world.js'
 
+/** No message is later than this. */
+const LATEST_MS = 25 * SECOND_MS
+
 export class Operator {
   readonly #world: World
   readonly #client: SimClient
+  readonly #underWay = new Set<Promise<void>>()
 
   constructor(world: World) {
     this.#world = world
@@ -27,8 +32,10 @@ export class Operator {
     return true
   }
 
-  /** Takes all wishes back. */
+  /** Takes all wishes back, once those under way have come about, doubles that are late among them. */
   async settle(): Promise<void> {
+    await Promise.all(this.#underWay)
+    await sleep(this.#world.cluster.clock, LATEST_MS)
     for (const server of this.#world.members) await this.#change(server, 'serve')
   }
 
@@ -47,7 +54,13 @@ export class Operator {
     })
   }
 
-  async #change(server: SimServer, action: ServerAction): Promise<void> {
+  #change(server: SimServer, action: ServerAction): Promise<void> {
+    const work = this.#ask(server, action).finally(() => this.#underWay.delete(work))
+    this.#underWay.add(work)
+    return work
+  }
+
+  async #ask(server: SimServer, action: ServerAction): Promise<void> {
     const serverId = serverIdOf(server)
     if (!serverId) return
     const body = { action, graceMs: 20 * SECOND_MS, acceptDataLoss: false }
