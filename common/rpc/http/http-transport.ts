@@ -1,5 +1,4 @@
 /** The real network: undici for calls, the bulk path of this folder for exchanges and for listening. */
-import { Agent, request } from 'undici'
 import { CairnError } from '../../errors/cairn-error.js'
 import {
   CALL_RESPONSE_BYTES_MAX,
@@ -16,6 +15,7 @@ import { ConnectionPool } from './connection-pool.js'
 import { HttpExchange } from './http-exchange.js'
 import { listenHttp } from './http-server.js'
 import { asConnectionError } from './socket-stream.js'
+import { Agent, request } from './undici-calls.js'
 
 /** Calls to one server at a time; more wait in line. Bounds sockets, not throughput: calls are small. */
 const CONNECTIONS_PER_ORIGIN = 64
@@ -41,11 +41,10 @@ export class HttpTransport implements Transport {
     options.signal?.addEventListener('abort', onAbort, { once: true })
     if (options.signal?.aborted) onAbort()
     try {
-      const response = await request(options.url, {
+      const response = await request(this.#agent, options.url, {
         method: options.method,
         headers: { ...options.headers },
         body: options.body ?? null,
-        dispatcher: this.#agent,
         signal: abort.signal,
       })
       const body = new Uint8Array(await response.body.arrayBuffer())
