@@ -51,7 +51,9 @@ interface ScannedPack {
 export async function scanPacks(disk: ChunkDisk, blocks: BlockPool, log: Logger): Promise<PackedFind[]> {
   const found = new Map<string, PackedFind>()
   const keyOf = ({ pack, offset }: PackPlace): string => `${pack} ${offset}`
-  for (const number of await packNumbers(disk)) {
+  const numbers = await packNumbers(disk)
+  if (numbers.length > 0) await disk.syncDirectory(disk.packs.directory)
+  for (const number of numbers) {
     disk.packs.reserve(number)
     const scanned = await scanPack(disk, number, blocks, log)
     if (!scanned) continue
@@ -95,6 +97,8 @@ async function scanPack(disk: ChunkDisk, number: number, blocks: BlockPool, log:
     return undefined
   }
   try {
+    // A process that was killed may have left its last group unsynced; what counts from now on must outlive a power cut.
+    await disk.io('sync', () => file.sync())
     const sizeBytes = await disk.io('read', () => file.sizeBytes())
     const { finds, gone, damagedBytes, isDamaged } = await readRecords(disk, file, number, sizeBytes, blocks)
     const lastGroup = finds.reduce((last, find) => Math.max(last, find.good ? find.group : 0), 0)

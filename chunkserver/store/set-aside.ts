@@ -132,7 +132,11 @@ export async function settleReplaced(disk: ChunkDisk, name: string): Promise<voi
   if (!parsed) return
   const settled = nameOf({ ...parsed, reason: 'corrupt' })
   const inQuarantine = (file: string): string => path.join(disk.quarantineDirectory, file)
-  const moved = await unlessMissing(disk.io('write', () => disk.disk.rename(inQuarantine(name), inQuarantine(settled))))
+  // After a power cut a file can have both names, and renaming one to the other would do nothing.
+  const isThere = disk.usage.quarantine.sizeOf(settled) !== undefined
+  const settle = (): Promise<void> =>
+    isThere ? disk.disk.remove(inQuarantine(name)) : disk.disk.rename(inQuarantine(name), inQuarantine(settled))
+  const moved = await unlessMissing(disk.io('write', settle))
   if (moved) disk.usage.quarantine.set(settled, disk.usage.quarantine.sizeOf(name) ?? 0)
   disk.usage.quarantine.delete(name)
 }

@@ -1,6 +1,6 @@
 /**
- * What a store does before it serves: removes what unfinished writes have left, and finds every chunk file. What is no
- * file of ours is left alone, whatever it is, and named in the log.
+ * What a store does before it serves: removes what unfinished writes have left, finds every chunk file, and makes durable
+ * what it finds. What is no file of ours is left alone, whatever it is, and named in the log.
  */
 import path from 'node:path'
 import type { BlockPool } from '../../common/bytes/block-pool.js'
@@ -80,6 +80,8 @@ async function scanShard(
   for (const name of [...unfinished, ...widowed])
     await unlessMissing(disk.io('write', () => disk.disk.remove(path.join(directory, name))))
   const marked = new Set(marks)
+  // A process that was killed may have left an entry unsynced; what is about to be counted must outlive a power cut.
+  if (ids.length > 0) await disk.syncDirectory(directory)
   await forEachAtOnce(ids, FOOTERS_AT_ONCE, async (chunkId) => {
     const markBytes = marked.has(chunkId)
       ? ((await disk.io('look', () => disk.disk.stat(disk.badMarkPath(chunkId))))?.sizeBytes ?? 0)

@@ -328,8 +328,8 @@ export class ClusterService {
     const differing: number[] = []
     for (const digest of digests) {
       const ids = await this.#context.store.shardChunkIds({ serverNo, shard: digest.shard })
-      const own = digestOfIds(ids)
-      if (own.count !== digest.count || checksumToHex(own.hash) !== digest.hash) differing.push(digest.shard)
+      const own = ids && digestOfIds(ids)
+      if (own?.count !== digest.count || checksumToHex(own.hash) !== digest.hash) differing.push(digest.shard)
       else this.#comparisons.agreed(serverNo, digest.shard)
     }
     return differing

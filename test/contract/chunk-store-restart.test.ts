@@ -6,13 +6,14 @@ import path from 'node:path'
 import { FileChunkStore } from '../../chunkserver/store/file-chunk-store.js'
 import { xxh64 } from '../../common/checksum/xxh64.js'
 import { SystemClock } from '../../common/clock/system-clock.js'
-import type { Disk } from '../../common/disk/disk.js'
+import { systemError, type Disk } from '../../common/disk/disk.js'
 import { newId, type ClusterId, type ServerId } from '../../common/ids.js'
 import { MemoryDisk } from '../../common/disk/memory-disk.js'
 import { NodeDisk } from '../../common/disk/node-disk.js'
 import { silentLogger } from '../../common/observe/logger.js'
+import { SeededRandom } from '../../common/random/seeded-random.js'
 import { SystemRandom } from '../../common/random/system-random.js'
-import { MiB } from '../../common/units.js'
+import { KiB, MiB } from '../../common/units.js'
 import { dataOf, newChunk, put, read } from './chunk-store.suite.js'
 
 const common = { clock: new SystemClock(), random: new SystemRandom(), log: silentLogger }
@@ -161,4 +162,64 @@ test('a copy that lies on two disks counts once, and the master is told again on
   const kept = store.find(chunk.chunkId)
   expect(store.pendingChanges(10)).toMatchObject([{ kind: 'added', chunkId: chunk.chunkId, diskId: kept?.diskId }])
   await store.close()
+})
+
+test('what a killed process had put in place without a sync outlives a power cut once a start has counted it', async () => {
+  const disk = new MemoryDisk()
+  const open = async (): Promise<FileChunkStore> => {
+    const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'], packedBytesMax: 4 * KiB })
+    store.startSequence(1000)
+    return store
+  }
+  const chunks = [newChunk(MiB), newChunk(KiB)]
+  // A process that is killed holds no lock any more.
+  const lock = disk.lockDirectory.bind(disk)
+  disk.lockDirectory = async (directory) => {
+    const held = await lock(directory)
+    held.release()
+    return held
+  }
+  const killed = await open()
+  const syncs: (() => void)[] = []
+  disk.fault = (operation, file) =>
+    (operation === 'syncDirectory' && file.includes('/chunks/')) || (operation === 'sync' && file.includes('/packs/'))
+      ? new Promise((_resolve, reject) => syncs.push(() => reject(systemError('EIO', file))))
+      : undefined
+  const puts = chunks.map((chunk) => put(killed, chunk, dataOf(chunk.lengthBytes)))
+  for (const one of puts) one.catch(() => undefined)
+  await until(async () => syncs.length >= 2)
+  disk.fault = undefined
+
+  const store = await open()
+  for (const { chunkId } of chunks) expect(store.find(chunkId)).toBeDefined()
+  await store.close()
+  disk.crash()
+  const again = await open()
+  for (const { chunkId } of chunks) expect(again.find(chunkId)).toBeDefined()
+  await again.close()
+  for (const fail of syncs) fail()
+  await killed.close()
+})
+
+test('a replaced copy that has two names in quarantine after a power cut keeps one, and goes in time', async () => {
+  for (let seed = 1; ; seed += 1) {
+    const disk = new MemoryDisk()
+    const open = async (): Promise<FileChunkStore> => {
+      const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'] })
+      store.startSequence(1000)
+      return store
+    }
+    const store = await open()
+    const chunk = newChunk(MiB)
+    await put(store, chunk, dataOf(MiB))
+    disk.corrupt(store.locate(chunk.chunkId)?.file ?? '', (content) => (content[5] = (content[5] ?? 0) ^ 1))
+    expect(await store.verify(chunk.chunkId, noPace)).toBe('corrupt')
+    await put(store, chunk, dataOf(MiB))
+    await store.close()
+    disk.crash({ random: new SeededRandom(seed), share: 0.5, sectorBytes: 4096 })
+    if (disk.peekNames('/data/quarantine').length < 2) continue
+    await (await open()).close()
+    expect(disk.peekNames('/data/quarantine')).toEqual([expect.stringMatching(/\.corrupt$/)])
+    return
+  }
 })

@@ -89,6 +89,29 @@ export function metadataChunksSuite(name: string, open: () => Promise<StoreUnder
       expect(await store.chunkHealth({})).toMatchObject({ underReplicated: 1 })
     })
 
+    test('a row on a disk that is gone is compared, and moved to the disk on which its server holds the chunk now', async () => {
+      const { chunks } = await fixture.upload('/b/k', [5])
+      const id = chunks[0]?.chunkId as ChunkId
+      const shard = Number.parseInt(id.slice(0, 2), 16)
+      const { serverNo, diskId } = servers[0] as TestServer
+      expect(await store.shardChunkIds({ serverNo, shard })).toHaveLength(1)
+      const other = 'd'.repeat(32) as DiskId
+      const disk = { path: '/d1', state: 'ok' as const, totalBytes: 1, freeBytes: 1, usedBytes: 0, chunkCount: 1 }
+      await store.recordBeats({
+        beats: [{ serverNo, atMs: store.now(), disks: [{ ...disk, diskId: other }], seen: { epoch: 0, position: 0 } }],
+      })
+      expect(diskId).not.toBe(other)
+      while (await store.sweepServers({ limit: 10 }));
+      expect(await store.chunkHealth({})).toMatchObject({ underReplicated: 1 })
+      // Whatever it says to hold, the shard is to be told one by one.
+      expect(await store.shardChunkIds({ serverNo, shard })).toBeUndefined()
+      const copies = [{ chunkId: id, diskId: other, lengthBytes: 5, root: root(1) }]
+      const report = { serverNo, shard, asOfSequence: fixture.sequence++, copies }
+      expect(await store.applyShardReport(report)).toEqual({ added: 1, removed: 0 })
+      expect(await store.shardChunkIds({ serverNo, shard })).toHaveLength(1)
+      expect(await store.chunkHealth({})).toMatchObject({ healthy: 1, underReplicated: 0 })
+    })
+
     test('the death of a server is swept over its chunks, fewest copies first', async () => {
       const { chunks } = await fixture.upload('/b/three', [5])
       const weak = await fixture.upload('/b/two', [5], 2)

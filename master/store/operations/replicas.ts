@@ -56,11 +56,14 @@ const enterBad = statement(
 const shardRows = statement((db, p: { server: number; from: Uint8Array; to: Uint8Array }) =>
   db
     .selectFrom('replicas')
-    .select(['chunk_id', 'state', 'store_seq'])
-    .where('server_no', '=', p.server)
-    .where('chunk_id', '>=', p.from)
-    .where('chunk_id', '<', p.to),
+    .innerJoin('disks', 'disks.disk_no', 'replicas.disk_no')
+    .select(['replicas.chunk_id', 'replicas.state', 'replicas.store_seq', 'disks.state as disk'])
+    .where('replicas.server_no', '=', p.server)
+    .where('replicas.chunk_id', '>=', p.from)
+    .where('replicas.chunk_id', '<', p.to),
 )
+/** The server does not have that disk any more: its row is history, though the server may hold the chunk on another one. */
+const isAway = (row: { readonly disk: string }): boolean => row.disk === 'absent'
 
 export interface CopyFacts {
   readonly chunkId: string
@@ -158,9 +161,16 @@ function* removeCopy(ctx: OperationContext, server: number, chunk: Uint8Array, s
   yield* forgetChunkWithoutCopies(chunk)
 }
 
-/** Rows of one shard of one server, for comparison with the server's own digest. Corrupt copies are in neither. */
-export function* shardChunkIds(_ctx: OperationContext, args: { serverNo: number; shard: number }): Operation<Uint8Array[]> {
+/**
+ * Rows of one shard of one server, for comparison with the server's own digest. Corrupt copies are in neither. Undefined
+ * when a row means a disk that is gone: whatever the server holds, the rows are to be compared one by one.
+ */
+export function* shardChunkIds(
+  _ctx: OperationContext,
+  args: { serverNo: number; shard: number },
+): Operation<Uint8Array[] | undefined> {
   const rows = yield* all(shardRows, { server: args.serverNo, from: shardStart(args.shard), to: shardEnd(args.shard) })
+  if (rows.some((row) => isAway(row) && row.state !== ReplicaState.corrupt)) return undefined
   return rows.filter((row) => row.state !== ReplicaState.corrupt).map((row) => row.chunk_id)
 }
 
@@ -186,8 +196,8 @@ export function* applyShardReport(ctx: OperationContext, args: ShardReport): Ope
   let added = 0
   for (const copy of args.copies) {
     const row = known.get(copy.chunkId)
-    if (row && row.state !== ReplicaState.corrupt) continue
     // A corrupt copy that the server lists again has been replaced by a good one.
+    if (row && row.state !== ReplicaState.corrupt && !isAway(row)) continue
     if (yield* recordCopy(ctx, args.serverNo, copy, args.asOfSequence)) added += 1
   }
   return { added, removed }

@@ -68,6 +68,7 @@ export class Atlas {
   }
 
   brokenAll(server: SimServer, directories: readonly string[] = [...server.disks.keys()]): void {
+    this.#rows.remember(server)
     for (const copy of copiesOn(server)) if (directories.includes(copy.directory)) this.broken(server, copy.chunkId)
   }
 }

@@ -27,6 +27,7 @@ interface Prepared {
 export class Rows {
   readonly #cluster: SimCluster
   readonly #prepared = new Map<string, Prepared>()
+  readonly #formerly = new Map<string, SimServer>()
 
   constructor(cluster: SimCluster) {
     this.#cluster = cluster
@@ -71,7 +72,12 @@ export class Rows {
   /** The server whose disk a row means. */
   serverOf(row: ReplicaRow): SimServer | undefined {
     const id = hex(row.disk_id)
-    return this.#cluster.servers.find((server) => diskIdsOf(server).includes(id))
+    return this.#cluster.servers.find((server) => diskIdsOf(server).includes(id)) ?? this.#formerly.get(id)
+  }
+
+  /** Remembers which disks a server has: one that is taken out stays in the rows until the master hears of it. */
+  remember(server: SimServer): void {
+    for (const id of diskIdsOf(server)) this.#formerly.set(id, server)
   }
 
   #statement(sql: string): Prepared {
