@@ -1,48 +1,24 @@
 /**
- * Chunkservers that hold nothing but act as if: they join and send heartbeats by the real protocol, carry out commands to
- * replicate by waiting as long as a copy would take, and answer with their targets' receipts. On any clock and transport,
- * in virtual time too. They send no digests: the master would find that nothing is here.
+ * Chunkservers that hold nothing but act as if: they carry out commands to replicate by waiting as long as a copy would
+ * take, and answer with their targets' receipts. On any clock and transport, in virtual time too.
  */
-import { signReceipt } from '../../common/auth/receipt.js'
 import { sleep, type Clock } from '../../common/clock/clock.js'
-import type { Checksum64 } from '../../common/checksum/xxh64.js'
-import { newId, type ChunkId, type DiskId, type RequestId, type ServerId, type TaskId } from '../../common/ids.js'
-import {
-  heartbeat,
-  PROTOCOL_VERSION,
-  registerServer,
-  SEQUENCES_PER_INCARNATION,
-  type Command,
-  type DiskReport,
-  type HeartbeatResult,
-  type RegisterResult,
-  type TaskResult,
-} from '../../common/protocol/cluster.js'
-import type { Random } from '../../common/random/random.js'
-import { callEndpoint } from '../../common/rpc/endpoint-client.js'
-import type { Transport } from '../../common/rpc/transport.js'
-import { SECOND_MS, TiB } from '../../common/units.js'
+import type { ChunkId, ServerId, TaskId } from '../../common/ids.js'
+import type { Command, HeartbeatResult, TaskResult } from '../../common/protocol/cluster.js'
+import { SyntheticMember, type MasterAccess, type StoredCopy } from './synthetic-member.js'
 
-const CALL_TIMEOUT_MS = 30 * SECOND_MS
-const CAPACITY_BYTES = 100 * TiB
-
-export interface RepairingServersOptions {
-  readonly transport: Transport
+export interface RepairingServersOptions extends MasterAccess {
   readonly clock: Clock
-  readonly random: Random
-  readonly token: string
   readonly count: number
   /** How long a copy takes. */
   readonly copyMs: number
   /** What a chunk is, by its id. */
-  readonly chunk: (chunkId: ChunkId) => { readonly lengthBytes: number; readonly root: Checksum64 }
+  readonly chunk: (chunkId: ChunkId) => Omit<StoredCopy, 'chunkId'>
 }
 
 interface Server {
-  readonly membership: RegisterResult
-  readonly disk: DiskReport
+  readonly member: SyntheticMember
   readonly tasks: Set<TaskId>
-  sequence: number
   results: TaskResult[]
   alive: boolean
   /** Ends the wait for the next heartbeat. */
@@ -68,14 +44,17 @@ export class RepairingServers implements AsyncDisposable {
 
   /** Joins them all to the master, each on a host of its own. */
   async join(): Promise<void> {
-    for (let index = 0; index < this.#options.count; index += 1) this.#servers.push(await this.#register(index))
+    for (let index = 0; index < this.#options.count; index += 1) {
+      const member = await SyntheticMember.join(this.#options, this.master, index)
+      this.#servers.push({ member, tasks: new Set(), results: [], alive: true, wake: () => undefined })
+    }
   }
 
   /** Begins to send heartbeats, evenly spread over the interval. */
   start(): void {
     const { clock } = this.#options
     this.#loops = this.#servers.map(async (server, index) => {
-      const { heartbeatIntervalMs } = server.membership.settings
+      const { heartbeatIntervalMs } = server.member.membership.settings
       await pause(clock, server, (index * heartbeatIntervalMs) / this.#servers.length)
       while (server.alive) {
         await this.#beat(server).catch((error: unknown) => (this.#failure ??= server.alive ? error : undefined))
@@ -88,7 +67,7 @@ export class RepairingServers implements AsyncDisposable {
   kill(index: number): { readonly serverId: ServerId; readonly lastMs: number } {
     const server = this.#servers[index] as Server
     end(server)
-    return { serverId: server.membership.serverId, lastMs: this.#options.clock.monotonic() }
+    return { serverId: server.member.serverId, lastMs: this.#options.clock.monotonic() }
   }
 
   /** @throws what made a heartbeat fail: the server may count as silent by now */
@@ -97,32 +76,15 @@ export class RepairingServers implements AsyncDisposable {
   }
 
   async #beat(server: Server): Promise<void> {
-    const { clock, random, transport, token } = this.#options
-    const { serverId, incarnation } = server.membership
     const results = server.results.splice(0)
     const startedMs = performance.now()
-    const answer = await callEndpoint(transport, this.master, heartbeat, {
-      params: { serverId },
-      body: {
-        incarnation,
-        load: { writes: 0, reads: 0 },
-        disks: [server.disk],
-        changes: [],
-        tasks: [...server.tasks],
-        results,
-        digests: [],
-        seen: { epoch: 0, position: 0 },
-      },
-      requestId: newId<RequestId>(random),
-      token,
-      timeoutMs: CALL_TIMEOUT_MS,
-    })
+    const answer = await server.member.beat(this.master, [...server.tasks], results)
     this.beatsMs.push(performance.now() - startedMs)
     this.copies += results.length
     this.lastAnswer = answer
     for (const command of answer.commands) {
       if (command.kind !== 'replicate') continue
-      this.firstCommandMs ??= clock.monotonic()
+      this.firstCommandMs ??= this.#options.clock.monotonic()
       void this.#replicate(server, command)
     }
   }
@@ -132,48 +94,12 @@ export class RepairingServers implements AsyncDisposable {
     const { taskId, chunkId } = command
     server.tasks.add(taskId)
     await sleep(clock, copyMs)
-    const target = this.#servers.find(({ membership }) => membership.serverId === command.target.serverId) as Server
-    target.sequence += 1
-    const { serverId, receiptKey } = target.membership
-    const { diskId } = target.disk
-    const receipt = signReceipt(receiptKey, { chunkId, ...chunk(chunkId), serverId, diskId, storeSeq: target.sequence })
+    const target = this.#servers.find(({ member }) => member.serverId === command.target.serverId) as Server
+    const receipt = target.member.receipt({ chunkId, ...chunk(chunkId) })
     server.tasks.delete(taskId)
     server.results.push({ kind: 'replicated', taskId, receipt })
     // As a chunkserver does: a result is told at once, and the answer brings the next command.
     server.wake()
-  }
-
-  async #register(index: number): Promise<Server> {
-    const { transport, random, token } = this.#options
-    const disk: DiskReport = {
-      diskId: newId<DiskId>(random),
-      path: `/synthetic/${index}`,
-      state: 'ok',
-      totalBytes: CAPACITY_BYTES,
-      freeBytes: CAPACITY_BYTES,
-      usedBytes: 0,
-      chunkCount: 0,
-    }
-    const membership = await callEndpoint(transport, this.master, registerServer, {
-      params: {},
-      body: {
-        protocolVersion: PROTOCOL_VERSION,
-        serverId: null,
-        clusterId: null,
-        instanceId: `synthetic-${index}`,
-        url: `http://synthetic-${index}:1`,
-        zone: '',
-        rack: '',
-        host: `synthetic-${index}`,
-        disks: [disk],
-        seen: { epoch: 0, position: 0 },
-      },
-      requestId: newId<RequestId>(random),
-      token,
-      timeoutMs: CALL_TIMEOUT_MS,
-    })
-    const sequence = membership.incarnation * SEQUENCES_PER_INCARNATION
-    return { membership, disk, sequence, tasks: new Set(), results: [], alive: true, wake: () => undefined }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
