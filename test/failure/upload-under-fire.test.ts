@@ -1,16 +1,20 @@
 /** Uploads and downloads while processes die. Real processes, SIGKILL, real files; every byte checked at the end. */
-import { describe, expect, test } from '@jest/globals'
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals'
 import { KiB, MiB } from '../../common/units.js'
 import { QUICK_TIMERS, randomFile, sha256, TestCluster, until, type RunningCommand } from '../support/cluster.js'
 
 const SIZE = 192 * MiB
 
+const uploadsTo = async (cluster: TestCluster, path: string): Promise<{ uploadId: string; uploadedBytes: number }[]> => {
+  const { json } = await cluster.rest('GET', '/v1/uploads')
+  return (json.uploads as { path: string; uploadId: string; uploadedBytes: number }[]).filter((upload) => upload.path === path)
+}
+
 /** Resolves once the open upload of a path has at least so many bytes, and it is still going on. */
-async function uploaded(cluster: TestCluster, command: RunningCommand, atLeastBytes: number): Promise<void> {
+async function uploaded(cluster: TestCluster, command: RunningCommand, atLeastBytes: number, path = '/b/x'): Promise<void> {
   await until('the upload is under way', async () => {
     if (command.child.exitCode !== null) throw new Error(`the upload ended too early: ${JSON.stringify(await command.done)}`)
-    const { json } = await cluster.rest('GET', '/v1/uploads')
-    return (json.uploads as { uploadedBytes: number }[]).some((upload) => upload.uploadedBytes >= atLeastBytes)
+    return (await uploadsTo(cluster, path)).some((upload) => upload.uploadedBytes >= atLeastBytes)
   })
 }
 
@@ -77,52 +81,58 @@ describe('a chunkserver is killed', () => {
 })
 
 describe('the client is killed', () => {
+  let cluster: TestCluster
+
+  beforeAll(async () => {
+    cluster = await TestCluster.start({ chunkservers: 3 })
+  })
+
+  afterAll(async () => {
+    await cluster[Symbol.asyncDispose]()
+  })
+
   test('in mid-upload: the same command goes on where it stopped', async () => {
-    await using cluster = await TestCluster.start({ chunkservers: 3 })
-    const sum = await randomFile(cluster.file('in'), SIZE)
-    const args = ['put', cluster.file('in'), '/b/x', '--chunk-size', '4MiB', '--json']
+    const sum = await randomFile(cluster.file('resumed'), SIZE)
+    const args = ['put', cluster.file('resumed'), '/b/resumed', '--chunk-size', '4MiB', '--json']
     const first = cluster.begin(args)
-    await uploaded(cluster, first, 48 * MiB)
+    await uploaded(cluster, first, 48 * MiB, '/b/resumed')
     first.child.kill('SIGKILL')
     await first.done
-    const before = (await cluster.rest('GET', '/v1/uploads')).json.uploads as { uploadId: string }[]
-    expect(before).toHaveLength(1)
+    expect(await uploadsTo(cluster, '/b/resumed')).toHaveLength(1)
     const bytesBefore = await bytesReceived(cluster)
     expect(await cluster.begin(args).done).toMatchObject({ code: 0, json: { generation: 1, sizeBytes: SIZE } })
     // What was there was not sent again: a little more than the rest went over the wire.
     expect((await bytesReceived(cluster)) - bytesBefore).toBeLessThanOrEqual(3 * (SIZE - 48 * MiB + 32 * MiB))
-    expect((await cluster.rest('GET', '/v1/uploads')).json.uploads).toEqual([])
-    await cluster.ok('get', '/b/x', cluster.file('out'))
-    expect(await sha256(cluster.file('out'))).toBe(sum)
+    expect(await uploadsTo(cluster, '/b/resumed')).toEqual([])
+    await cluster.ok('get', '/b/resumed', cluster.file('resumed-out'))
+    expect(await sha256(cluster.file('resumed-out'))).toBe(sum)
   })
 
   test('in mid-upload, and the file changes before the next run: nothing old gets into it', async () => {
-    await using cluster = await TestCluster.start({ chunkservers: 3 })
-    await randomFile(cluster.file('in'), SIZE)
-    const args = ['put', cluster.file('in'), '/b/x', '--chunk-size', '4MiB', '--json']
+    await randomFile(cluster.file('changed'), SIZE)
+    const args = ['put', cluster.file('changed'), '/b/changed', '--chunk-size', '4MiB', '--json']
     const first = cluster.begin(args)
-    await uploaded(cluster, first, 48 * MiB)
+    await uploaded(cluster, first, 48 * MiB, '/b/changed')
     first.child.kill('SIGKILL')
     await first.done
     const { open } = await import('node:fs/promises')
-    const file = await open(cluster.file('in'), 'r+')
+    const file = await open(cluster.file('changed'), 'r+')
     // Between the samples of the fingerprint, in a chunk that was sent: only the roots can tell.
     await file.write(Buffer.from('changed'), 0, 7, 6 * MiB + 12_345)
     await file.close()
-    const sum = await sha256(cluster.file('in'))
+    const sum = await sha256(cluster.file('changed'))
     expect((await cluster.begin(args).done).code).toBe(0)
-    await cluster.ok('get', '/b/x', cluster.file('out'))
-    expect(await sha256(cluster.file('out'))).toBe(sum)
+    await cluster.ok('get', '/b/changed', cluster.file('changed-out'))
+    expect(await sha256(cluster.file('changed-out'))).toBe(sum)
   })
 
   test('in mid-download: the same command fetches only what is missing', async () => {
-    await using cluster = await TestCluster.start({ chunkservers: 3 })
-    const sum = await randomFile(cluster.file('in'), SIZE)
-    await cluster.ok('put', cluster.file('in'), '/b/x', '--chunk-size', '4MiB')
-    const args = ['get', '/b/x', cluster.file('out'), '--json']
+    const sum = await randomFile(cluster.file('fetched'), SIZE)
+    await cluster.ok('put', cluster.file('fetched'), '/b/fetched', '--chunk-size', '4MiB')
+    const args = ['get', '/b/fetched', cluster.file('fetched-out'), '--json']
     const first = cluster.begin([...args, '--concurrency', '1'])
     const { readdirSync, statSync } = await import('node:fs')
-    const partial = (): string | undefined => readdirSync(cluster.scratch).find((name) => name.startsWith('.out.'))
+    const partial = (): string | undefined => readdirSync(cluster.scratch).find((name) => name.startsWith('.fetched-out.'))
     await until('a good part has arrived', async () => {
       const name = partial()
       return name !== undefined && statSync(cluster.file(name)).size >= 40 * MiB
@@ -134,18 +144,17 @@ describe('the client is killed', () => {
     expect((await cluster.begin(args).done).code).toBe(0)
     expect((await bytesSent(cluster)) - sentBefore).toBeLessThanOrEqual(SIZE - 30 * MiB)
     expect(partial()).toBeUndefined()
-    expect(await sha256(cluster.file('out'))).toBe(sum)
+    expect(await sha256(cluster.file('fetched-out'))).toBe(sum)
   })
 
   test('by Ctrl-C: it says so, exits 1, and leaves a session to go on with', async () => {
-    await using cluster = await TestCluster.start({ chunkservers: 3 })
-    await randomFile(cluster.file('in'), SIZE)
-    const args = ['put', cluster.file('in'), '/b/x', '--chunk-size', '4MiB', '--json']
+    await randomFile(cluster.file('stopped'), SIZE)
+    const args = ['put', cluster.file('stopped'), '/b/stopped', '--chunk-size', '4MiB', '--json']
     const first = cluster.begin(args)
-    await uploaded(cluster, first, 16 * MiB)
+    await uploaded(cluster, first, 16 * MiB, '/b/stopped')
     first.child.kill('SIGINT')
     expect(await first.done).toMatchObject({ code: 1, json: { error: { code: 'ABORTED' } } })
-    expect((await cluster.rest('GET', '/v1/uploads')).json.uploads).toHaveLength(1)
+    expect(await uploadsTo(cluster, '/b/stopped')).toHaveLength(1)
     expect((await cluster.begin(args).done).code).toBe(0)
   })
 })

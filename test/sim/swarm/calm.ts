@@ -119,11 +119,8 @@ function whereabouts(world: World, rows: Rows, chunkId: string): string {
   return `good copies lie on ${good.join(' ') || 'none'}, its rows: ${told.join('; ') || 'none'}`
 }
 
-/** Without the torn end of a pack, of which a server does not speak: its start cannot tell it from what was never acknowledged. */
-function knownCopies(server: SimServer): Copy[] {
-  const isKnown = ({ chunkId }: Copy): boolean => server.running?.store.find(chunkId as ChunkId) !== undefined
-  return [...copiesOn(server)].filter((copy) => copy.record?.isSound !== false || isKnown(copy))
-}
+/** Without records that are not sound: a server speaks of them only when it can tell them from a torn end, and soon drops those. */
+const wholeCopies = (server: SimServer): Copy[] => [...copiesOn(server)].filter(({ record }) => record?.isSound !== false)
 
 /** Each row a good copy, each good copy a row. */
 function rowsAgainstDisks(world: World, rows: Rows, rested: boolean): string | undefined {
@@ -142,7 +139,7 @@ function rowsAgainstDisks(world: World, rows: Rows, rested: boolean): string | u
   for (const server of world.members) {
     const ids = new Map([...server.disks.keys()].map((directory, index) => [directory, diskIdsOf(server)[index]]))
     const seen = new Set<string>()
-    for (const { chunkId, disk, directory, file } of knownCopies(server)) {
+    for (const { chunkId, disk, directory, file } of wholeCopies(server)) {
       const key = `${ids.get(directory)} ${chunkId}`
       if (leftDisks.has(ids.get(directory) ?? '')) continue
       if (!wanted.delete(key))
@@ -184,7 +181,7 @@ function leftovers(world: World, rows: Rows): string | undefined {
 function checkAccounts(world: World): void {
   for (const server of world.members) {
     for (const report of server.running?.store.disks() ?? []) {
-      const copies = knownCopies(server).filter(({ directory }) => directory === report.path)
+      const copies = wholeCopies(server).filter(({ directory }) => directory === report.path)
       const bytes = copies.reduce((sum, { disk, file, record }) => sum + (record?.totalBytes ?? disk.peek(file)?.length ?? 0), 0)
       if (report.chunkCount !== copies.length || report.usedBytes !== bytes) {
         throw new Violation(
