@@ -15,7 +15,7 @@ import { count, logChange, once, type OperationContext, type RequestKey } from '
 import { findName, nextGeneration, putName, toFileInfo } from './names.js'
 import { spreadRule, tooClose, type SpreadRule } from './failure-domains.js'
 import { tooFewCopies } from './upload-chunks.js'
-import { closeUpload, useUpload } from './uploads.js'
+import { closeUpload, ownUpload } from './uploads.js'
 
 const draftChunks = statement((db, p: { manifest: Uint8Array }) =>
   db
@@ -59,7 +59,11 @@ export function* commitUpload(ctx: OperationContext, args: CommitUploadArgs): Op
 }
 
 function* commit(ctx: OperationContext, args: CommitUploadArgs): Operation<FileInfo> {
-  const upload = yield* useUpload(ctx, args.uploadId, args.writerEpoch)
+  return yield* commitRow(ctx, yield* ownUpload(args.uploadId, args.writerEpoch), args)
+}
+
+/** As {@link commitUpload}, for whoever has looked the session up. */
+export function* commitRow(ctx: OperationContext, upload: UploadTable, args: CommitUploadArgs): Operation<FileInfo> {
   const current = yield* findName(upload.path)
   checkPrecondition(JSON.parse(upload.precondition) as Precondition, upload.path, current?.generation)
   yield* checkDraft(upload, args)

@@ -83,13 +83,17 @@ const isSpreadOut = (counts: CopyCounts): boolean =>
   counts.racks >= Math.min(counts.wanted, counts.racks_available) &&
   counts.hosts >= Math.min(counts.wanted, counts.hosts_available)
 
-/** Recounts a chunk's live copies and keeps its row of the health table true. */
-export function* reassess(ctx: OperationContext, chunk: Uint8Array): Operation<void> {
+/** Recounts a chunk's live copies and keeps its row of the health table true. @returns how many can be read now */
+export function* reassess(ctx: OperationContext, chunk: Uint8Array): Operation<number> {
   const counts = yield* one(copies, { chunk })
   const healthClass = counts?.state === ChunkState.live ? classify(counts) : undefined
-  if (!counts || healthClass === undefined) return void (yield* run(dropHealth, { chunk }))
+  if (!counts || healthClass === undefined) {
+    yield* run(dropHealth, { chunk })
+    return counts?.serving ?? 0
+  }
   const { serving, reachable, wanted, length_bytes } = counts
   yield* run(upsertHealth, { chunk, class: healthClass, serving, reachable, wanted, length_bytes, now: ctx.nowMs })
+  return serving
 }
 
 const sweepable = statement((db, _p: object) =>

@@ -44,6 +44,12 @@ const lastTrashed = statement((db, p: { path: string }) =>
     .orderBy('generation', 'desc')
     .limit(1),
 )
+const greatestTrashed = statement((db, p: { path: string }) =>
+  db
+    .selectFrom('trash')
+    .select((eb) => eb.fn.max('generation').as('generation'))
+    .where('path', '=', p.path),
+)
 const insertTrash = statement((db, p: TrashTable) =>
   db.insertInto('trash').values({ ...columnsOf(p), trash_id: p.trash_id, deleted_ms: p.deleted_ms, purge_ms: p.purge_ms }),
 )
@@ -100,7 +106,7 @@ export function* statFile(_ctx: OperationContext, args: { path: string }): Opera
 export function* nextGeneration(path: string): Operation<number> {
   const current = yield* findName(path)
   if (current) return current.generation + 1
-  const trashed = yield* one(lastTrashed, { path })
+  const trashed = yield* one(greatestTrashed, { path })
   const retired = yield* one(findRetired, { path })
   return Math.max(trashed?.generation ?? 0, retired?.generation ?? 0) + 1
 }

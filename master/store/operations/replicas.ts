@@ -4,7 +4,7 @@ import type { ReceiptJson } from '../../../common/protocol/chunk-data.js'
 import type { StoreChange } from '../../../common/protocol/cluster.js'
 import { shardEnd, shardStart, toBytes, toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
-import { ChunkState, ReplicaState, type ReplicaTable } from '../schema.js'
+import { ChunkState, ReplicaState, type ChunkTable, type ReplicaTable } from '../schema.js'
 import type { OperationContext } from './context.js'
 import { forgetChunkWithoutCopies } from './garbage.js'
 import { reassess } from './health.js'
@@ -24,6 +24,15 @@ const upsert = statement(
       state = case when replicas.state in (2, 4) and excluded.state <> 2 then replicas.state else excluded.state end,
       store_seq = excluded.store_seq
     where excluded.store_seq >= replicas.store_seq`,
+)
+/** Finds a row when the very copy of a live chunk has been entered as it is told now. */
+const sameCopy = statement(
+  (_db, p: { server: number; chunk: Uint8Array; sequence: number; disk: Uint8Array; lengthBytes: number; root: Uint8Array }) =>
+    sql<{ disk_no: number }>`select r.disk_no as disk_no from replicas r
+      join chunks c on c.chunk_id = r.chunk_id join disks d on d.disk_no = r.disk_no
+      where r.server_no = ${p.server} and r.chunk_id = ${p.chunk} and r.store_seq = ${p.sequence}
+        and r.state = ${sql.lit(ReplicaState.good)} and d.disk_id = ${p.disk} and d.server_no = r.server_no
+        and c.state = ${sql.lit(ChunkState.live)} and c.length_bytes = ${p.lengthBytes} and c.root = ${p.root}`,
 )
 const removeUpTo = statement((db, p: { server: number; chunk: Uint8Array; sequence: number }) =>
   db
@@ -78,26 +87,38 @@ export interface CopyFacts {
  * @returns false when the disk is none of this server's: it was wiped or replaced since, so the word is history
  */
 export function* recordCopy(ctx: OperationContext, serverNo: number, facts: CopyFacts, sequence: number): Operation<boolean> {
-  const disk = yield* one(diskOf, { disk: toBytes(facts.diskId), server: serverNo })
-  if (!disk) return false
   const chunk = toBytes(facts.chunkId)
   const known = yield* one(findChunk, { chunk })
+  const isEntered = yield* enterCopy(ctx, serverNo, facts, sequence, known)
+  if (isEntered && known?.state === ChunkState.live) yield* reassess(ctx, chunk)
+  return isEntered
+}
+
+/** What is known of a chunk that somebody has a copy of. */
+export type KnownChunk = Pick<ChunkTable, 'state' | 'length_bytes' | 'root'>
+
+/** As {@link recordCopy}, for whoever has looked the chunk up, and reassesses it when all its copies are entered. */
+export function* enterCopy(
+  ctx: OperationContext,
+  serverNo: number,
+  facts: CopyFacts,
+  sequence: number,
+  known: KnownChunk | undefined,
+): Operation<boolean> {
+  const disk = yield* one(diskOf, { disk: toBytes(facts.diskId), server: serverNo })
+  if (!disk) return false
   yield* run(upsert, {
     server_no: serverNo,
-    chunk_id: chunk,
+    chunk_id: toBytes(facts.chunkId),
     disk_no: disk.disk_no,
     state: stateOfCopy(known, facts),
     store_seq: sequence,
     changed_ms: ctx.nowMs,
   })
-  if (known?.state === ChunkState.live) yield* reassess(ctx, chunk)
   return true
 }
 
-function stateOfCopy(
-  known: { state: number; length_bytes: number; root: Uint8Array | null } | undefined,
-  facts: CopyFacts,
-): number {
+function stateOfCopy(known: KnownChunk | undefined, facts: CopyFacts): number {
   if (!known) return ReplicaState.orphan
   if (known.state === ChunkState.deleting) return ReplicaState.deleting
   if (known.length_bytes !== facts.lengthBytes) return ReplicaState.corrupt
@@ -133,6 +154,7 @@ export function* applyChanges(
   for (const change of args.changes) {
     const chunk = toBytes(change.chunkId)
     if (change.kind === 'added') {
+      if (yield* isEntered(args.serverNo, change)) continue
       yield* recordCopy(ctx, args.serverNo, change, change.sequence)
     } else if (change.kind === 'removed') {
       yield* removeCopy(ctx, args.serverNo, chunk, change.sequence)
@@ -140,6 +162,20 @@ export function* applyChanges(
       yield* corruptCopy(ctx, args.serverNo, chunk, change.sequence)
     }
   }
+}
+
+/** Of most copies the receipt was here before the heartbeat that tells of them: nothing is to be done for those. */
+function* isEntered(server: number, { sequence, ...copy }: CopyFacts & { readonly sequence: number }): Operation<boolean> {
+  const { lengthBytes } = copy
+  const found = yield* one(sameCopy, {
+    server,
+    sequence,
+    lengthBytes,
+    chunk: toBytes(copy.chunkId),
+    disk: toBytes(copy.diskId),
+    root: toBytes(copy.root),
+  })
+  return found !== undefined
 }
 
 /** A copy that nothing was known of, or nothing any more, is entered: what has no row is never removed. */

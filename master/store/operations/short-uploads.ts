@@ -4,16 +4,16 @@
  */
 import type { FileInfo } from '../../../common/protocol/files.js'
 import type { Operation } from '../engine/statement.js'
-import { commitUpload, type CommitUploadArgs } from './commit.js'
+import { commitRow, type CommitUploadArgs } from './commit.js'
 import { once, type OperationContext, type RequestKey } from './context.js'
 import {
-  allocateChunks,
-  reportChunks,
+  enterAllocations,
+  enterReports,
   type AllocateChunksArgs,
   type AllocatedTargets,
   type ReportedChunk,
 } from './upload-chunks.js'
-import { openUpload, type OpenedUpload, type OpenUploadArgs } from './uploads.js'
+import { openRow, ownUpload, toOpened, type OpenedUpload, type OpenUploadArgs } from './uploads.js'
 
 export interface StartUploadArgs extends OpenUploadArgs {
   /** What placement has chosen for a session with so many copies of each chunk. */
@@ -31,11 +31,11 @@ export function* startUpload(ctx: OperationContext, args: StartUploadArgs): Oper
 }
 
 function* start(ctx: OperationContext, { request: _, placed, ...args }: StartUploadArgs): Operation<StartedUpload> {
-  const opened = yield* openUpload(ctx, args)
+  const { row, resumed } = yield* openRow(ctx, args)
+  const opened = toOpened(row, resumed)
   const fits = placed.chunks.every(({ lengthBytes }) => lengthBytes >= 1 && lengthBytes <= opened.chunkSizeBytes)
-  if (opened.resumed || opened.replicas !== placed.replicas || !fits) return opened
-  const { uploadId, writerEpoch } = opened
-  return { ...opened, chunks: yield* allocateChunks(ctx, { uploadId, writerEpoch, chunks: placed.chunks }) }
+  if (resumed || opened.replicas !== placed.replicas || !fits) return opened
+  return { ...opened, chunks: yield* enterAllocations(ctx, row, placed.chunks) }
 }
 
 export interface FinishUploadArgs extends CommitUploadArgs {
@@ -49,6 +49,6 @@ export function* finishUpload(ctx: OperationContext, args: FinishUploadArgs): Op
 }
 
 function* finish(ctx: OperationContext, { request: _, chunks, ...args }: FinishUploadArgs): Operation<FileInfo> {
-  yield* reportChunks(ctx, { uploadId: args.uploadId, writerEpoch: args.writerEpoch, chunks })
-  return yield* commitUpload(ctx, args)
+  const upload = yield* ownUpload(args.uploadId, args.writerEpoch)
+  return yield* commitRow(ctx, yield* enterReports(ctx, upload, chunks), args)
 }

@@ -10,7 +10,7 @@ import { count, once, type OperationContext, type RequestKey } from './context.j
 import { isSpread, spreadRule } from './failure-domains.js'
 import { condemnChunk } from './garbage.js'
 import { reassess } from './health.js'
-import { isCurrent, recordCopy, type ServerReceipt } from './replicas.js'
+import { enterCopy, isCurrent, type ServerReceipt } from './replicas.js'
 import { findUpload, useUpload } from './uploads.js'
 
 const findChunk = statement((db, p: { chunk: Uint8Array }) => db.selectFrom('chunks').selectAll().where('chunk_id', '=', p.chunk))
@@ -94,8 +94,16 @@ export function* allocateChunks(ctx: OperationContext, args: AllocateChunksArgs)
 }
 
 function* allocate(ctx: OperationContext, args: AllocateChunksArgs): Operation<AllocatedTargets[]> {
-  const upload = yield* useUpload(ctx, args.uploadId, args.writerEpoch)
-  for (const chunk of args.chunks) {
+  return yield* enterAllocations(ctx, yield* useUpload(ctx, args.uploadId, args.writerEpoch), args.chunks)
+}
+
+/** As {@link allocateChunks}, for whoever has looked the session up. */
+export function* enterAllocations(
+  ctx: OperationContext,
+  upload: UploadTable,
+  chunks: AllocateChunksArgs['chunks'],
+): Operation<AllocatedTargets[]> {
+  for (const chunk of chunks) {
     if (chunk.lengthBytes < 1 || chunk.lengthBytes > upload.chunk_size_bytes) {
       throw new CairnError(
         'INVALID_ARGUMENT',
@@ -117,7 +125,7 @@ function* allocate(ctx: OperationContext, args: AllocateChunksArgs): Operation<A
       yield* ownChunk(upload, chunk.chunkId, chunk.index, chunk.lengthBytes)
     }
   }
-  return args.chunks.map(({ index, chunkId, lengthBytes, targets }) => ({ index, chunkId, lengthBytes, targets }))
+  return chunks.map(({ index, chunkId, lengthBytes, targets }) => ({ index, chunkId, lengthBytes, targets }))
 }
 
 /** A chunk of this upload that can still be written or reported. @throws `INVALID_ARGUMENT` */
@@ -151,16 +159,25 @@ export interface ReportChunksArgs {
  * @throws `NOT_ENOUGH_REPLICAS` when fewer than minReplicas of the receipts still stand for live copies; nothing of the batch is entered then
  */
 export function* reportChunks(ctx: OperationContext, args: ReportChunksArgs): Operation<{ accepted: number }> {
-  const upload = yield* useUpload(ctx, args.uploadId, args.writerEpoch)
+  yield* enterReports(ctx, yield* useUpload(ctx, args.uploadId, args.writerEpoch), args.chunks)
+  return { accepted: args.chunks.length }
+}
+
+/** As {@link reportChunks}, for whoever has looked the session up. @returns the session as it is then */
+export function* enterReports(
+  ctx: OperationContext,
+  upload: UploadTable,
+  chunks: readonly ReportedChunk[],
+): Operation<UploadTable> {
   let delta = 0
   let stored = 0
-  for (const chunk of args.chunks) {
+  for (const chunk of chunks) {
     const growth = yield* report(ctx, upload, chunk)
     delta += growth.lengthBytes
     stored += growth.storedBytes * upload.replicas
   }
   if (delta !== 0) yield* run(addUploaded, { id: upload.upload_id, delta, stored })
-  return { accepted: args.chunks.length }
+  return { ...upload, uploaded_bytes: upload.uploaded_bytes + delta, stored_bytes: upload.stored_bytes + stored }
 }
 
 interface Growth {
@@ -196,9 +213,9 @@ function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedC
     yield* run(makeLive, { chunk: row.chunk_id, root, now: ctx.nowMs })
     yield* count('liveChunks', 1)
   }
-  for (const { serverNo, receipt } of standing) yield* recordCopy(ctx, serverNo, receipt, receipt.storeSeq)
-  yield* reassess(ctx, row.chunk_id)
-  const copies = (yield* one(liveCopies, { chunk: row.chunk_id }))?.copies ?? 0
+  const live = { state: ChunkState.live, length_bytes: row.length_bytes, root }
+  for (const { serverNo, receipt } of standing) yield* enterCopy(ctx, serverNo, receipt, receipt.storeSeq, live)
+  const copies = yield* reassess(ctx, row.chunk_id)
   if (copies < upload.min_replicas) throw tooFewCopies(reported.index, copies, upload.min_replicas)
   return yield* enter(ctx, upload, reported, root)
 }

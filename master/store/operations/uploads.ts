@@ -136,7 +136,7 @@ export interface OpenedUpload {
   readonly resumed: boolean
 }
 
-const toOpened = (row: UploadTable, resumed: boolean): OpenedUpload => ({
+export const toOpened = (row: UploadTable, resumed: boolean): OpenedUpload => ({
   uploadId: toHex(row.upload_id),
   path: row.path,
   writerEpoch: row.writer_epoch,
@@ -152,6 +152,12 @@ export function* openUpload(ctx: OperationContext, args: OpenUploadArgs): Operat
 }
 
 function* open(ctx: OperationContext, args: OpenUploadArgs): Operation<OpenedUpload> {
+  const { row, resumed } = yield* openRow(ctx, args)
+  return toOpened(row, resumed)
+}
+
+/** As {@link openUpload}, for whoever goes on with the session at once. */
+export function* openRow(ctx: OperationContext, args: OpenUploadArgs): Operation<{ row: UploadTable; resumed: boolean }> {
   const policy = yield* ensureBucket(ctx, bucketOf(args.path as FilePath), args.bucketDefaults)
   const current = yield* findName(args.path)
   checkPrecondition(args.precondition, args.path, current?.generation)
@@ -163,7 +169,7 @@ function* open(ctx: OperationContext, args: OpenUploadArgs): Operation<OpenedUpl
       precondition: JSON.stringify(args.precondition),
       now: ctx.nowMs,
     })
-    return toOpened({ ...resumable, writer_epoch: resumable.writer_epoch + 1 }, true)
+    return { row: { ...resumable, writer_epoch: resumable.writer_epoch + 1, active_ms: ctx.nowMs }, resumed: true }
   }
   const replicas = args.replicas ?? policy.replicas
   const row: UploadTable = {
@@ -186,7 +192,7 @@ function* open(ctx: OperationContext, args: OpenUploadArgs): Operation<OpenedUpl
   }
   yield* run(insertManifest, { manifest: row.manifest_id })
   yield* run(insert, row)
-  return toOpened(row, false)
+  return { row, resumed: false }
 }
 
 /** The session to go on with, if the caller wants one and there is one of the same source and shape. */
@@ -224,6 +230,13 @@ function* findResumable(ctx: OperationContext, args: OpenUploadArgs): Operation<
  * @throws `UPLOAD_NOT_FOUND`, `UPLOAD_CLOSED`, `UPLOAD_SUPERSEDED`
  */
 export function* useUpload(ctx: OperationContext, uploadId: string, writerEpoch: number): Operation<UploadTable> {
+  const row = yield* ownUpload(uploadId, writerEpoch)
+  if (row.active_ms !== ctx.nowMs) yield* run(touch, { id: row.upload_id, now: ctx.nowMs })
+  return row
+}
+
+/** As {@link useUpload}, for whoever ends the session: there is no life to be noted. */
+export function* ownUpload(uploadId: string, writerEpoch: number): Operation<UploadTable> {
   const row = yield* findUpload(uploadId)
   if (row.state !== UploadState.open) throw closed(uploadId)
   if (row.writer_epoch !== writerEpoch) {
@@ -232,7 +245,6 @@ export function* useUpload(ctx: OperationContext, uploadId: string, writerEpoch:
       `${row.owner} has taken over this upload of ${row.path}. This one stops here; nothing is lost.`,
     )
   }
-  if (row.active_ms !== ctx.nowMs) yield* run(touch, { id: row.upload_id, now: ctx.nowMs })
   return row
 }
 
