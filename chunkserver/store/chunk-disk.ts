@@ -202,10 +202,14 @@ export class ChunkDisk {
     return sync
   }
 
+  /** Whether what is known of its free space is too old. */
+  get isSpaceStale(): boolean {
+    return this.#options.clock.monotonic() - this.#spaceMs >= SPACE_MAX_AGE_MS
+  }
+
   async refreshSpace(now = false): Promise<void> {
-    const nowMs = this.#options.clock.monotonic()
-    if ((!now && nowMs - this.#spaceMs < SPACE_MAX_AGE_MS) || this.#failure) return
-    this.#spaceMs = nowMs
+    if ((!now && !this.isSpaceStale) || this.#failure) return
+    this.#spaceMs = this.#options.clock.monotonic()
     this.#space = await this.io('look', () => this.disk.space(this.directory)).catch((error: unknown) => {
       // One that hangs is given up by its deadline, if at all.
       if (isHanging(error)) return this.#space

@@ -148,8 +148,8 @@ export class DiskSet {
   async choose(fileBytes: number): Promise<ChunkDisk> {
     await this.#refreshSpace()
     const answering = this.#answering
-    const slow = slowOnes(answering, ({ latency }) => latency.typicalMs)
-    const quick = answering.filter((disk) => !slow.has(disk))
+    const slow = answering.length > 1 ? slowOnes(answering, ({ latency }) => latency.typicalMs) : undefined
+    const quick = slow ? answering.filter((disk) => !slow.has(disk)) : answering
     let best = mostRoom(quick, fileBytes) ?? mostRoom(answering, fileBytes) ?? mostRoom(this.usable, fileBytes)
     if (!best) {
       await Promise.all(this.#answering.map((disk) => dropFromQuarantine(disk, () => true).then(() => disk.refreshSpace(true))))
@@ -167,6 +167,7 @@ export class DiskSet {
 
   /** A disk that hangs is not waited for: what is known of its space will do. */
   async #refreshSpace(): Promise<void> {
+    if (!this.usable.some((disk) => disk.isSpaceStale)) return
     const refreshed = Promise.all(this.usable.map((disk) => disk.refreshSpace()))
     await withDeadline(this.#options.clock, SPACE_WAIT_MS, 'asking for free space', () => refreshed).catch(() => undefined)
   }

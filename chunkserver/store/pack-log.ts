@@ -8,7 +8,7 @@
  */
 import path from 'node:path'
 import type { BlockPool } from '../../common/bytes/block-pool.js'
-import type { Clock } from '../../common/clock/clock.js'
+import { sleep, type Clock } from '../../common/clock/clock.js'
 import { systemError, type DiskFile } from '../../common/disk/disk.js'
 import { systemCode } from '../../common/errors/cairn-error.js'
 import { deferred, observed, type Deferred } from '../../common/flow/deferred.js'
@@ -135,7 +135,7 @@ export class PackLog {
   /** Never rejects: each entry hears of its own group. */
   async #drain(): Promise<void> {
     // Whoever comes in the same turn travels along.
-    await Promise.resolve()
+    await sleep(this.#clock, 0)
     while (this.#queue.length > 0) {
       const group = this.#nextGroup()
       const places: PackPlace[] = []
