@@ -19,6 +19,7 @@ import {
   type RequestIds,
   type TransferContext,
 } from './options.js'
+import { SmallChunks } from './small-chunks.js'
 import { FileSource } from './upload/file-source.js'
 import type { OwnerIdentity } from './upload/open-session.js'
 import { StreamSource, type StreamBudget } from './upload/stream-source.js'
@@ -53,6 +54,7 @@ interface Shared {
   readonly options: ClientOptions
   readonly blocks: BlockPool
   readonly budget: StreamBudget
+  readonly smallChunks: SmallChunks
 }
 
 /** For whom and under which name a view of the client works. */
@@ -87,6 +89,7 @@ export class CairnClient implements AsyncDisposable {
       zone: options.zone,
       concurrency: options.concurrency ?? DEFAULT_CONCURRENCY,
       blocks: shared.blocks,
+      smallChunks: shared.smallChunks,
     }
   }
 
@@ -133,7 +136,7 @@ export class CairnClient implements AsyncDisposable {
 
   /** @throws `FILE_NOT_FOUND` */
   stat(path: string, signal?: AbortSignal): Promise<FileInfo> {
-    return this.api.call('getFile', { params: fileParams(path), signal })
+    return this.api.call('getFile', { params: fileParams(path), signal, isSmall: true })
   }
 
   /** All entries under a prefix (`/bucket/…`), in order, page by page as they are consumed. */
@@ -201,6 +204,7 @@ function share(platform: ClientPlatform, options: ClientOptions): Shared {
     options,
     blocks: new BlockPool(Math.max(8, Math.floor(blockCount / 2))),
     budget: { blocks: held, units: new Semaphore(held.capacity), active: 0 },
+    smallChunks: new SmallChunks(platform.clock, platform.transport, requestIdSource(platform.random, undefined)),
   }
 }
 

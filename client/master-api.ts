@@ -11,6 +11,8 @@ import { endpoints, type EndpointName, type Endpoints, type EndpointTypes } from
 import type { Precondition } from '../common/protocol/precondition.js'
 import { callEndpoint } from '../common/rpc/endpoint-client.js'
 import { SECOND_MS } from '../common/units.js'
+import { BATCHED_ENDPOINTS, type BatchedEndpoint } from '../common/protocol/batch.js'
+import { CallsTogether } from './calls-together.js'
 import { FIRST_CONTACT_PATIENCE_MS, MASTER_PATIENCE_MS, type ClientParts, type RequestIds } from './options.js'
 
 const CALL_TIMEOUT_MS = 20 * SECOND_MS
@@ -24,13 +26,18 @@ export interface ApiInput<E> {
   readonly body?: EndpointTypes<E>['body']
   readonly precondition?: Precondition
   readonly signal?: AbortSignal | undefined
+  /** Answered at once and by little work: it may travel with others of its kind. Only of some endpoints. */
+  readonly isSmall?: boolean
 }
+
+const canTravelTogether = (name: EndpointName): name is BatchedEndpoint => (BATCHED_ENDPOINTS as readonly string[]).includes(name)
 
 export class MasterApi {
   readonly #parts: ClientParts
   readonly #masters: readonly string[]
   readonly #token: string | undefined
   readonly #requestIds: RequestIds
+  readonly #together: CallsTogether
   #current = 0
   #reached = false
 
@@ -39,6 +46,14 @@ export class MasterApi {
     this.#requestIds = requestIds
     this.#masters = masters.map((url) => url.replace(/\/+$/, ''))
     this.#token = token
+    this.#together = new CallsTogether({
+      clock: parts.clock,
+      transport: parts.transport,
+      token,
+      timeoutMs: CALL_TIMEOUT_MS,
+      url: () => this.#url,
+      requestIds,
+    })
     if (masters.length === 0) throw new CairnError('USAGE', 'No master is given. Pass --master URL or set CAIRN_MASTER.')
   }
 
@@ -65,15 +80,24 @@ export class MasterApi {
     }
   }
 
+  get #url(): string {
+    return this.#masters[this.#current % this.#masters.length] as string
+  }
+
   async #callOnce<Name extends EndpointName>(
     name: Name,
     input: ApiInput<Endpoints[Name]>,
     requestId: RequestId,
   ): Promise<EndpointTypes<Endpoints[Name]>['result']> {
     const endpoint = endpoints[name] as unknown as Endpoint
-    const url = this.#masters[this.#current % this.#masters.length] as string
-    const result = await callEndpoint(this.#parts.transport, url, endpoint, {
-      params: input.params ?? {},
+    const params = (input.params ?? {}) as Record<string, string>
+    if (input.isSmall === true && canTravelTogether(name)) {
+      const { query = {}, body, signal } = input
+      const result = await this.#together.call({ name, params, query, body, requestId, signal })
+      return result as EndpointTypes<Endpoints[Name]>['result']
+    }
+    const result = await callEndpoint(this.#parts.transport, this.#url, endpoint, {
+      params,
       query: (input.query ?? {}) as Partial<unknown>,
       body: input.body,
       requestId,

@@ -6,6 +6,7 @@ import type { Transport } from '../common/rpc/transport.js'
 import { MiB, SECOND_MS } from '../common/units.js'
 import type { RequestId } from '../common/ids.js'
 import type { BlockPool } from '../common/bytes/block-pool.js'
+import type { SmallChunks } from './small-chunks.js'
 
 export interface ClientOptions {
   /** Addresses of masters; the first that answers is used until it fails. */
@@ -51,6 +52,7 @@ export interface TransferContext extends ClientParts {
   readonly zone: string | undefined
   readonly concurrency: number
   readonly blocks: BlockPool
+  readonly smallChunks: SmallChunks
 }
 
 export interface Progress {

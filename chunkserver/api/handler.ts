@@ -1,13 +1,16 @@
 /** The chunkserver's addresses: chunk bodies, where a chunk lies, health checks, metrics. */
 import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
 import { isHexId, type ChunkId } from '../../common/ids.js'
-import { REQUEST_ID_HEADER, type VerifyAnswer } from '../../common/protocol/chunk-data.js'
+import { CAPABILITY_HEADER, REQUEST_ID_HEADER, type VerifyAnswer } from '../../common/protocol/chunk-data.js'
+import { CHUNKS_PATH, READ_CHUNKS_PATH } from '../../common/protocol/small-chunks.js'
 import type { IncomingRequest, OutgoingResponse, RequestHandler } from '../../common/rpc/transport.js'
 import { errorResponse } from '../../common/rpc/error-response.js'
 import type { ChunkserverMetrics } from '../metrics.js'
 import type { ChunkserverContext } from '../server-context.js'
 import { checkReadCapability, getChunk } from '../data/get-chunk.js'
 import { putChunk } from '../data/put-chunk.js'
+import { putTogether } from '../data/put-together.js'
+import { readTogether } from '../data/read-together.js'
 
 export interface HandlerServices {
   readonly context: ChunkserverContext
@@ -35,7 +38,7 @@ export function chunkserverHandler(services: HandlerServices): RequestHandler {
       response = failure(services, error, operation, requestId)
     }
     services.metrics.onServed(operation, response.status, (services.context.clock.monotonic() - startedMs) / 1000)
-    const level = operation === 'put' ? 'info' : 'debug'
+    const level = operation.startsWith('put') ? 'info' : 'debug'
     services.context.log[level]({ requestId, operation, status: response.status }, 'request served')
     return requestId === undefined ? response : { ...response, headers: { ...response.headers, [REQUEST_ID_HEADER]: requestId } }
   }
@@ -69,6 +72,10 @@ function route(
     if (request.method === 'GET' && detail === 'location')
       return { operation: 'locate', serve: async () => locate(context, request, chunkId) }
   }
+  if (request.method === 'POST' && request.path === CHUNKS_PATH)
+    return { operation: 'put-together', serve: () => putTogether(context, request) }
+  if (request.method === 'POST' && request.path === READ_CHUNKS_PATH)
+    return { operation: 'get-together', serve: () => readTogether(context, request) }
   if (request.method === 'GET' && request.path === '/livez') return { operation: 'check', serve: async () => text(200, 'ok\n') }
   if (request.method === 'GET' && request.path === '/readyz')
     return { operation: 'check', serve: async () => readiness(services) }
@@ -98,14 +105,14 @@ function readiness(services: HandlerServices): OutgoingResponse {
 /** Reads the copy from the disk, leaf by leaf, and says what it is. A bad one is set aside and reported as any other. */
 async function verify(services: HandlerServices, request: IncomingRequest, chunkId: ChunkId): Promise<OutgoingResponse> {
   const { context } = services
-  checkReadCapability(context, request, chunkId)
+  checkReadCapability(context, request.headers[CAPABILITY_HEADER], chunkId)
   const outcome = await context.admission.withSignsOfLife(request, () => services.verify(chunkId, request.signal))
   const answer: VerifyAnswer = { outcome, lengthBytes: context.store.find(chunkId)?.lengthBytes ?? 0 }
   return text(200, JSON.stringify(answer), 'application/json')
 }
 
 function locate(context: ChunkserverContext, request: IncomingRequest, chunkId: ChunkId): OutgoingResponse {
-  checkReadCapability(context, request, chunkId)
+  checkReadCapability(context, request.headers[CAPABILITY_HEADER], chunkId)
   const place = context.store.locate(chunkId)
   if (!place) throw new CairnError('CHUNK_NOT_FOUND', `This chunkserver does not hold chunk ${chunkId}.`)
   return text(200, JSON.stringify(place), 'application/json')

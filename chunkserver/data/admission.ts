@@ -11,6 +11,8 @@ import { SECOND_MS } from '../../common/units.js'
 
 /** Chains are rarely longer than three; all places from the third on share. */
 const CHAIN_PLACES = 3
+/** Where writes end that wait for no other server. */
+export const LAST_PLACE = CHAIN_PLACES - 1
 const WRITES_PER_PLACE = 10
 const READS = 16
 /** In flight per stream: one being filled, the others on their way to disk and onwards. */

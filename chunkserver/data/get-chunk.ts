@@ -29,7 +29,7 @@ export async function getChunk(
   request: IncomingRequest,
   chunkId: ChunkId,
 ): Promise<OutgoingResponse> {
-  checkReadCapability(context, request, chunkId)
+  checkReadCapability(context, request.headers[CAPABILITY_HEADER], chunkId)
   const admitted = await context.admission.withSignsOfLife(request, () => context.admission.admitRead(request.signal))
   let reader: ChunkReader | undefined
   try {
@@ -45,9 +45,9 @@ export async function getChunk(
   }
 }
 
-export function checkReadCapability(context: ChunkserverContext, request: IncomingRequest, chunkId: ChunkId): void {
+export function checkReadCapability(context: ChunkserverContext, sealed: string | undefined, chunkId: ChunkId): void {
   const { capabilityKeys } = context.members.membership()
-  openCapability(request.headers[CAPABILITY_HEADER], {
+  openCapability(sealed, {
     kind: 'read',
     chunkId,
     keys: capabilityKeys,

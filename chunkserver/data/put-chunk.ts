@@ -5,8 +5,7 @@
  * not match the sums that follow it publishes nothing here or further down; a failure of our disk does not stop the
  * bytes on their way to the next server, nor does a failure of the next server stop our own copy.
  */
-import { openCapability, type WriteCapability } from '../../common/auth/capability.js'
-import { signReceipt } from '../../common/auth/receipt.js'
+import type { WriteCapability } from '../../common/auth/capability.js'
 import type { Block } from '../../common/bytes/block-pool.js'
 import { decodeLeafSums, leafCount, leafLength, LEAF_SUM_BYTES } from '../../common/checksum/tree.js'
 import { RunningXxh64 } from '../../common/checksum/xxh64.js'
@@ -19,7 +18,6 @@ import {
   HOP_TIMEOUT_HEADER,
   parseChain,
   PURPOSE_HEADER,
-  putBodyLength,
   REPLICAS_MAX,
   REQUEST_ID_HEADER,
   type HopFailure,
@@ -33,6 +31,7 @@ import type { ChunkserverContext, Membership } from '../server-context.js'
 import type { ChunkWriter } from '../store/chunk-store.js'
 import type { Admitted } from './admission.js'
 import { Downstream, HOP_TIMEOUT_SHARE } from './forward.js'
+import { checkWriteCapability, receiptOf } from './write-capability.js'
 
 const HOP_TIMEOUT_MS = 10 * SECOND_MS
 const HOP_TIMEOUT_MS_MIN = 1 * SECOND_MS
@@ -45,7 +44,8 @@ export async function putChunk(
   chunkId: ChunkId,
 ): Promise<OutgoingResponse> {
   const membership = context.members.membership()
-  const capability = checkCapability(context, membership, request, chunkId)
+  const sealed = request.headers[CAPABILITY_HEADER]
+  const capability = checkWriteCapability(context, membership, { chunkId, sealed, bodyBytes: request.contentLength })
   context.members.checkFence()
   const place = Math.max(0, Math.min(REPLICAS_MAX, Math.trunc(Number(request.headers[HOP_HEADER] ?? 0)) || 0))
   const admitted = await context.admission.withSignsOfLife(request, () => context.admission.admitWrite(place, request.signal))
@@ -60,37 +60,6 @@ export async function putChunk(
   } finally {
     admitted.release()
   }
-}
-
-/** @throws `CAPABILITY_INVALID`, `CAPABILITY_EXPIRED`, `INCARNATION_CHANGED`, `CHUNK_SIZE_MISMATCH` */
-function checkCapability(
-  context: ChunkserverContext,
-  membership: Membership,
-  request: IncomingRequest,
-  chunkId: ChunkId,
-): WriteCapability {
-  const capability = openCapability(request.headers[CAPABILITY_HEADER], {
-    kind: 'write',
-    chunkId,
-    keys: membership.capabilityKeys,
-    nowMs: context.members.masterNowMs(),
-  })
-  const target = capability.targets.find(([serverId]) => serverId === membership.serverId)
-  if (!target) throw new CairnError('CAPABILITY_INVALID', 'The write capability is for other servers. Ask the master for one.')
-  if (target[1] !== membership.incarnation) {
-    throw new CairnError(
-      'INCARNATION_CHANGED',
-      'This chunkserver has restarted since the write capability was made. Ask the master for new targets.',
-    )
-  }
-  const expected = putBodyLength(capability.lengthBytes)
-  if (request.contentLength !== expected) {
-    throw new CairnError(
-      'CHUNK_SIZE_MISMATCH',
-      `The body has ${request.contentLength} bytes; for a chunk of ${capability.lengthBytes} it must have ${expected}, its leaf sums included.`,
-    )
-  }
-  return capability
 }
 
 class Reception {
@@ -272,15 +241,7 @@ class Reception {
     try {
       const stored = await this.#writer.commit(this.#sums)
       this.#context.members.checkFence()
-      const { chunkId, diskId, lengthBytes, root, sequence } = stored
-      return signReceipt(this.#membership.receiptKey, {
-        chunkId,
-        serverId: this.#membership.serverId,
-        diskId,
-        lengthBytes,
-        root,
-        storeSeq: sequence,
-      })
+      return receiptOf(this.#membership, stored)
     } catch (error) {
       this.#failOwn(error)
       await this.#writer.abort()

@@ -7,13 +7,15 @@ import { assert } from '../../common/assert.js'
 import type { Block } from '../../common/bytes/block-pool.js'
 import { StreamBlocks } from '../../common/bytes/stream-blocks.js'
 import { chunkRoot, decodeLeafSums, leafCount, LEAF_BYTES, LEAF_SUM_BYTES, leafLength } from '../../common/checksum/tree.js'
-import { RunningXxh64 } from '../../common/checksum/xxh64.js'
+import { RunningXxh64, xxh64 } from '../../common/checksum/xxh64.js'
 import { sleep } from '../../common/clock/clock.js'
 import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
 import { backoffDelayMs } from '../../common/flow/backoff.js'
+import { deferred } from '../../common/flow/deferred.js'
 import type { ServerId } from '../../common/ids.js'
 import { CAPABILITY_HEADER, chunkPath, REQUEST_ID_HEADER } from '../../common/protocol/chunk-data.js'
 import type { ServerAddress } from '../../common/protocol/files.js'
+import type { SmallData } from '../../common/protocol/small-chunks.js'
 import { readAll } from '../../common/rpc/byte-pipe.js'
 import { errorOf } from '../../common/rpc/endpoint-client.js'
 import type { Exchange, StreamResponse } from '../../common/rpc/transport.js'
@@ -87,7 +89,12 @@ export class ChunkFetcher {
     assert(blocks, 'there are blocks to read into')
     const takes = new TakeQueue(take)
     try {
-      await this.#withReplicas(chunk, first, end, (fetch) => this.#stream(fetch, end, blocks, takes))
+      const { smallChunks } = context
+      await this.#withReplicas(chunk, first, end, (fetch) =>
+        smallChunks.takes(chunk.sizeBytes) && end > first
+          ? this.#readSmall(fetch, blocks, takes)
+          : this.#stream(fetch, end, blocks, takes),
+      )
       await takes.drain()
     } finally {
       await takes.settle()
@@ -151,6 +158,28 @@ export class ChunkFetcher {
       .catch(() => undefined)
   }
 
+  /** All of a small chunk, read together with others on the same server. */
+  async #readSmall(fetch: Fetch, blocks: BlockSupply, takes: TakeQueue): Promise<number> {
+    const { chunk, server } = fetch
+    const { sizeBytes, capability = '' } = chunk
+    const left = deferred<never>()
+    const { smallChunks } = this.#services.context
+    const read = (): Promise<SmallData> =>
+      Promise.race([
+        smallChunks.read(server.url, { chunkId: chunk.id, sizeBytes, capability }, this.#services.signal),
+        left.promise,
+      ])
+    const { data, leafSum } = await this.#timely(fetch, (reason) => left.reject(reason), read)
+    const sums = checkedSums(leafSum, chunk, server)
+    if (data.length !== sizeBytes || xxh64(data) !== sums[0])
+      throw new CairnError('CHECKSUM_MISMATCH', `Leaf 0 arrived damaged from ${server.url}.`)
+    const block = await blocks.take()
+    block.bytes.set(data)
+    takes.add(0, block, sizeBytes)
+    fetch.next = 1
+    return fetch.next
+  }
+
   /** Streams leaves from one replica from `fetch.next` on, which it moves along. */
   async #stream(fetch: Fetch, end: number, blocks: BlockSupply, takes: TakeQueue): Promise<number> {
     const { leafSums, response, exchange } = await this.#open(fetch, fetch.next, end)
@@ -163,7 +192,7 @@ export class ChunkFetcher {
           const sum = new RunningXxh64(block.bytes)
           const target = block.bytes.subarray(0, length)
           const read = (): Promise<number> => response.body.readInto(target, (filled) => sum.advance(filled))
-          const count = await this.#timely(fetch, exchange, read)
+          const count = await this.#timely(fetch, (reason) => exchange.destroy(reason), read)
           sum.advance(count)
           if (count < length) throw new CairnError('CONNECTION_FAILED', `${fetch.server.url} broke off within a leaf.`)
           if (sum.digest() !== leafSums[fetch.next]) {
@@ -183,15 +212,15 @@ export class ChunkFetcher {
     }
   }
 
-  /** Breaks the exchange off when a step takes too long and another copy can be asked; what it waits for rejects then. */
-  async #timely<T>(fetch: Fetch, exchange: Exchange, step: () => Promise<T>): Promise<T> {
+  /** Breaks off when a step takes too long and another copy can be asked. @param breakOff makes what the step waits for reject */
+  async #timely<T>(fetch: Fetch, breakOff: (reason: CairnError) => void, step: () => Promise<T>): Promise<T> {
     const { clock } = this.#services.context
     const startMs = clock.monotonic()
     const note = (): void => this.#pace.note(fetch.server.id, clock.monotonic() - startMs)
     const giveUp = (): void => {
       fetch.givenUp = true
       note()
-      exchange.destroy(new CairnError('TIMEOUT', `${fetch.server.url} takes longer than other copies are likely to.`))
+      breakOff(new CairnError('TIMEOUT', `${fetch.server.url} takes longer than other copies are likely to.`))
     }
     const timer = fetch.patient ? undefined : clock.setTimer(this.#pace.patienceMs, giveUp)
     try {
@@ -221,7 +250,11 @@ export class ChunkFetcher {
     })
     try {
       // The server has read the first leaf before it answers.
-      const response = await this.#timely(fetch, exchange, () => exchange.response)
+      const response = await this.#timely(
+        fetch,
+        (reason) => exchange.destroy(reason),
+        () => exchange.response,
+      )
       if (response.status >= 400) throw await readError(response, server.url)
       return { leafSums: await this.#readSums(response, chunk, server), response, exchange }
     } catch (error) {
@@ -234,12 +267,17 @@ export class ChunkFetcher {
     const bytes = new Uint8Array(leafCount(chunk.sizeBytes) * LEAF_SUM_BYTES)
     const count = await response.body.readInto(bytes)
     if (count < bytes.length) throw new CairnError('CONNECTION_FAILED', `${server.url} broke off within the leaf sums.`)
-    const sums = decodeLeafSums(bytes)
-    if (chunkRoot(chunk.sizeBytes, sums) !== chunk.root) {
-      throw new CairnError('CHECKSUM_MISMATCH', `The leaf sums from ${server.url} do not match the manifest.`)
-    }
-    return sums
+    return checkedSums(bytes, chunk, server)
   }
+}
+
+/** @throws `CHECKSUM_MISMATCH` unless they are the leaf sums of the chunk that the manifest names */
+function checkedSums(bytes: Uint8Array, chunk: LocatedChunk, server: ServerAddress): BigUint64Array {
+  const sums = decodeLeafSums(bytes)
+  if (chunkRoot(chunk.sizeBytes, sums) !== chunk.root) {
+    throw new CairnError('CHECKSUM_MISMATCH', `The leaf sums from ${server.url} do not match the manifest.`)
+  }
+  return sums
 }
 
 async function readError(response: StreamResponse, url: string): Promise<CairnError> {

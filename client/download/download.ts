@@ -67,7 +67,7 @@ export function resolveRange(file: Pick<FileInfo, 'path' | 'sizeBytes'>, range: 
 export function openRun(api: MasterApi, context: TransferContext, file: FileInfo, options: DownloadOptions): DownloadRun {
   const range = resolveRange(file, options.range)
   const abort = linkedAbort(options.signal)
-  const locations = new ChunkLocations(api, file.manifestId, abort.signal)
+  const locations = new ChunkLocations(api, file, abort.signal)
   const fetcher = new ChunkFetcher({
     api,
     context,

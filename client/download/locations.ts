@@ -1,9 +1,11 @@
 /** Where the chunks of a manifest are: paged, a page ahead of need, read anew when a page has led nowhere. */
 import type { ManifestId, ServerId } from '../../common/ids.js'
-import type { ChunkEntry, ServerAddress } from '../../common/protocol/files.js'
+import type { ChunkEntry, FileInfo, ServerAddress } from '../../common/protocol/files.js'
 import type { MasterApi } from '../master-api.js'
 
 const PAGE = 256
+/** Chunks that are found and signed for in no time. */
+const FEW = 4
 
 export interface LocatedChunk extends ChunkEntry {
   readonly servers: ReadonlyMap<ServerId, ServerAddress>
@@ -18,11 +20,13 @@ export class ChunkLocations {
   readonly #api: MasterApi
   readonly #manifestId: ManifestId
   readonly #signal: AbortSignal
+  readonly #isSmall: boolean
   readonly #pages = new Map<number, Promise<Page>>()
 
-  constructor(api: MasterApi, manifestId: ManifestId, signal: AbortSignal) {
+  constructor(api: MasterApi, { manifestId, chunkCount }: Pick<FileInfo, 'manifestId' | 'chunkCount'>, signal: AbortSignal) {
     this.#api = api
     this.#manifestId = manifestId
+    this.#isSmall = chunkCount <= FEW
     this.#signal = signal
   }
 
@@ -55,6 +59,7 @@ export class ChunkLocations {
       params: { manifestId: this.#manifestId },
       query: { from: number * PAGE, limit: PAGE, capabilities: true },
       signal: this.#signal,
+      isSmall: this.#isSmall,
     })
     return { chunks, servers: new Map(servers.map((server) => [server.id, server])) }
   }

@@ -134,7 +134,8 @@ export class ChunkSender {
         receiptsAtRenewal = delivery.receipts.size
       }
       last = undefined
-      const result = await this.#sendAlong(chain, payload, delivery)
+      const isSmall = this.#context.smallChunks.takes(payload.lengthBytes)
+      const result = await (isSmall ? this.#sendToEach(chain, payload, delivery) : this.#sendAlong(chain, payload, delivery))
       for (const receipt of result.receipts) delivery.accept(receipt)
       for (const failure of result.failures) {
         last = failure
@@ -165,6 +166,43 @@ export class ChunkSender {
     const fresh = delivery.candidates()
     if (fresh.length === 0) throw new CairnError('NOT_ENOUGH_SERVERS', 'No further chunkserver can take the chunk.')
     return fresh
+  }
+
+  /** To all servers at once, with other small chunks that go there. A chain would cost each of them more than the bytes do. */
+  async #sendToEach(targets: readonly Hop[], payload: ChunkPayload, delivery: Delivery): Promise<PutResult> {
+    const { chunkId } = delivery
+    const { lengthBytes } = payload
+    const data = await this.#smallBytes(payload)
+    const sums = BigUint64Array.of(xxh64(data))
+    delivery.settleRoot(chunkRoot(lengthBytes, sums))
+    const capability = delivery.allocation?.capability ?? ''
+    const put = { chunkId, lengthBytes, capability, data, leafSum: encodeLeafSums(sums) }
+    const { smallChunks } = this.#context
+    const outcomes = await Promise.allSettled(targets.map(({ url }) => smallChunks.put(url, put, this.#signal)))
+    this.#signal.throwIfAborted()
+    const receipts = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []))
+    const failures: HopFailure[] = []
+    for (const [index, outcome] of outcomes.entries()) {
+      if (outcome.status === 'fulfilled') continue
+      const error = toCairnError(outcome.reason)
+      if (error.code === 'CHUNK_EXISTS') throw delivery.changed()
+      // No server's fault, and no copy came of it: others would say the same.
+      const isServersFault: boolean = isHeadFault(error)
+      if (receipts.length === 0 && !isServersFault) throw error
+      failures.push({ serverId: (targets[index] as Hop).serverId, code: error.code, message: error.message })
+    }
+    this.#hooks.onBytes(lengthBytes)
+    return { receipts, failures }
+  }
+
+  async #smallBytes(payload: ChunkPayload): Promise<Uint8Array> {
+    if (payload.heldLeaf) return payload.heldLeaf(0)
+    const block = await this.#context.blocks.acquire(this.#signal)
+    try {
+      return (await payload.readLeaf(0, block)).slice()
+    } finally {
+      block.release()
+    }
   }
 
   async #sendAlong(chain: readonly Hop[], payload: ChunkPayload, delivery: Delivery): Promise<PutResult> {

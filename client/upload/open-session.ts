@@ -43,6 +43,7 @@ export async function openSession(
       },
       // What nobody could take up again must be known, so that it can be dropped: the answer is waited for.
       signal: source.resumable ? signal : undefined,
+      isSmall: source.isSmall || source.sizeBytes === 0,
     })
     return new UploadSession(info, services.api, services.context, signal, (after, count) =>
       source.upcoming(after, count, info.chunkSizeBytes),

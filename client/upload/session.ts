@@ -168,6 +168,8 @@ export class UploadSession {
       params: { uploadId: this.info.uploadId },
       body: { writerEpoch: this.info.writerEpoch, ...file, ...(chunks ? { chunks } : {}) },
       signal: this.#signal,
+      // One that checks thousands of chunks is no company for others.
+      isSmall: chunks !== undefined || file.chunkCount === 0,
     })
   }
 

@@ -16,6 +16,7 @@ export class SystemClock implements Clock {
   }
 
   setTimer(delayMs: number, callback: () => void): Timer {
+    if (delayMs <= 0) return soon(callback)
     const dueMs = this.monotonic() + Math.max(0, delayMs)
     let handle: NodeJS.Timeout
     const arm = (): void => {
@@ -26,4 +27,10 @@ export class SystemClock implements Clock {
     arm()
     return { cancel: () => clearTimeout(handle) }
   }
+}
+
+/** At the end of this turn of the event loop; the shortest timeout there is takes a millisecond. */
+function soon(callback: () => void): Timer {
+  const handle = setImmediate(callback)
+  return { cancel: () => clearImmediate(handle) }
 }

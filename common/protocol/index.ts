@@ -1,5 +1,6 @@
 /** Every endpoint of the master's API, in one table: routes, client types and the OpenAPI document come from it. */
 import * as admin from './admin.js'
+import * as batch from './batch.js'
 import * as buckets from './buckets.js'
 import * as cluster from './cluster.js'
 import type { Endpoint } from './endpoint.js'
@@ -45,6 +46,7 @@ export const endpoints = {
   acceptMetadata: admin.acceptMetadata,
   createJob: admin.createJob,
   getJob: admin.getJob,
+  batch: batch.batch,
 } as const
 
 export type Endpoints = typeof endpoints

@@ -44,6 +44,11 @@ export async function callEndpoint<P, Q, B, R>(
   })
   const json = parseJson(response, url)
   if (response.status >= 400) throw errorOf(json, response, url)
+  return resultOf(endpoint, json, url)
+}
+
+/** The result in an answer. @throws `PROTOCOL_ERROR` */
+export function resultOf<R>(endpoint: Pick<Endpoint<never, never, never, R>, 'result'>, json: unknown, url: string): R {
   const result = endpoint.result.safeParse(json)
   if (!result.success) {
     const issue = result.error.issues[0]

@@ -8,6 +8,7 @@ import { bindRoutes, type RequestContext, type Route } from '../../common/rpc/ro
 import { readSpace } from '../cluster/space.js'
 import type { Master } from '../master.js'
 import { chunkAnswer, manifestPage, problemOf, serverInfo, statusAnswer } from './answers.js'
+import { batchServer } from './batch.js'
 import { conditionOf, pathOf, requestKey } from './requests.js'
 
 /** A file's ETag, and 304 when the client already has it. */
@@ -29,8 +30,12 @@ export function masterRoutes(master: Master): Route[] {
   const { context, cluster, uploads, life } = master
   const { store, settings } = context
   const defaults = { bucketDefaults: settings.bucketDefaults }
+  const serveBatch = batchServer(
+    () => routes,
+    () => master.routeServices(),
+  )
 
-  return bindRoutes(endpoints, {
+  const routes = bindRoutes(endpoints, {
     getFile: async ({ params }, request) => {
       const path = pathOf(params)
       const file = await store.statFile({ path })
@@ -213,7 +218,10 @@ export function masterRoutes(master: Master): Route[] {
       if (!job) throw new CairnError('JOB_NOT_FOUND', `There is no job ${params.jobId}.`)
       return job
     },
+
+    batch: async ({ body }, request) => ({ answers: await serveBatch(body.requests, request) }),
   })
+  return routes
 
   function knownServer(serverId: ServerId) {
     const view = cluster.views.byId(serverId)

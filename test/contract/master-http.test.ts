@@ -95,6 +95,13 @@ const upload = (headers: Record<string, string>, more: Partial<Asked> = {}): Ask
   ...more,
 })
 
+const batch = (requests: readonly object[]): Asked => ({
+  method: 'POST',
+  path: '/v1/batch',
+  headers: JSON_TYPE,
+  body: JSON.stringify({ requests }),
+})
+
 const ASKED: readonly Asked[] = [
   // Ordinary.
   { path: '/v1/files/b/no/such%20file' },
@@ -117,6 +124,18 @@ const ASKED: readonly Asked[] = [
   { method: 'DELETE', path: '/v1/files/b/f?purge=true', headers: { 'x-request-id': 'five' } },
   { method: 'DELETE', path: '/v1/files/b/f?purge=maybe' },
   { method: 'POST', path: '/v1/metadata/accept', headers: { 'content-length': '0' } },
+  batch([{ endpoint: 'getFile', params: { bucket: 'b', key: 'no/such file' } }]),
+  batch([
+    { endpoint: 'openUpload', requestId: 'six', body: JSON.parse(opening) as unknown },
+    { endpoint: 'getFile', params: {} },
+  ]),
+  batch([{ endpoint: 'openUpload', requestId: 'six', body: JSON.parse(opening) as unknown }]),
+  batch([{ endpoint: 'deleteFile' }]),
+  batch([]),
+  {
+    ...batch([{ endpoint: 'getFile', params: { bucket: 'b', key: 'f' } }]),
+    headers: { ...JSON_TYPE, authorization: 'Bearer wrong' },
+  },
   // Not so ordinary.
   { path: '/' },
   { path: '/nowhere?a=b' },

@@ -2,12 +2,15 @@
 import { beforeEach, afterEach, expect, test } from '@jest/globals'
 import { Chunkserver } from '../../chunkserver/index.js'
 import { sealCapability } from '../../common/auth/capability.js'
+import { encodeLeafSums } from '../../common/checksum/tree.js'
+import { xxh64 } from '../../common/checksum/xxh64.js'
 import { sleep } from '../../common/clock/clock.js'
 import { VirtualClock } from '../../common/clock/virtual-clock.js'
 import { MemoryDisk } from '../../common/disk/memory-disk.js'
 import { newId, type ChunkId } from '../../common/ids.js'
 import { silentLogger } from '../../common/observe/logger.js'
 import type { Command, HeartbeatBody, MetadataPosition } from '../../common/protocol/cluster.js'
+import { CHUNKS_PATH, encodePuts } from '../../common/protocol/small-chunks.js'
 import { SeededRandom } from '../../common/random/seeded-random.js'
 import { MemoryNetwork } from '../../common/rpc/memory-network.js'
 import { readAll } from '../../common/rpc/byte-pipe.js'
@@ -181,4 +184,33 @@ test('a write that began in time and ends after the server has lost its master i
     return create(asked)
   }
   await expect(send(chunk.chunkId, dataOf(1000))).rejects.toThrow('FENCED')
+})
+
+/** Sends one chunk as several small ones are sent. @returns the codes that the chunks, or all of it, were refused with */
+async function sendTogether(chunkId: ChunkId, data: Uint8Array): Promise<(string | undefined)[]> {
+  const leafSum = encodeLeafSums(BigUint64Array.of(xxh64(data)))
+  const capability = capabilityFor(chunkId, data.length)
+  const body = encodePuts([{ chunkId, lengthBytes: data.length, capability, data, leafSum }])
+  const call = network.transport('client').call({ method: 'POST', url: `http://cs:1${CHUNKS_PATH}`, body, timeoutMs: MINUTE_MS })
+  type Refusal = { readonly error?: { readonly code: string } }
+  const answer = JSON.parse(new TextDecoder().decode((await run(call)).body)) as Refusal & { readonly chunks?: Refusal[] }
+  return (answer.chunks ?? [answer]).map(({ error }) => error?.code)
+}
+
+test('small chunks in one request are not taken by a server that has lost its master, nor acknowledged if it has lost it meanwhile', async () => {
+  network.fate = (from, to) => (from === 'master' || to === 'master' ? lost : delivered)
+  await clock.advance(25 * SECOND_MS)
+  const create = server.store.create.bind(server.store)
+  server.store.create = async (asked) => {
+    await clock.advance(10 * SECOND_MS)
+    return create(asked)
+  }
+  expect(await sendTogether(newChunk(1000).chunkId, dataOf(1000))).toEqual(['FENCED'])
+  server.store.create = create
+  const refused = newChunk(1000)
+  expect(await sendTogether(refused.chunkId, dataOf(1000))).toEqual(['FENCED'])
+  expect(server.store.find(refused.chunkId)).toBeUndefined()
+  network.fate = () => delivered
+  await clock.advance(15 * SECOND_MS)
+  expect(await sendTogether(newChunk(1000).chunkId, dataOf(1000))).toEqual([undefined])
 })

@@ -5,6 +5,7 @@ const WRITER = 'chunkserver/store/chunk-file-writer.ts'
 const STORE = 'chunkserver/store/file-chunk-store.ts'
 const LINK = 'chunkserver/control/member-link.ts'
 const PUT = 'chunkserver/data/put-chunk.ts'
+const TOGETHER = 'chunkserver/data/put-together.ts'
 const READER = 'chunkserver/store/chunk-file-reader.ts'
 
 export const CHUNKSERVER_MUTANTS: readonly Mutant[] = [
@@ -80,9 +81,35 @@ export const CHUNKSERVER_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'fence-only-at-the-beginning-of-several',
+    bug: 'The same where several small chunks come in one request.',
+    file: TOGETHER,
+    find: '    context.members.checkFence()\n    return',
+    replace: '    return',
+    caughtBy: [
+      jest(
+        'test/sequences/commands.test.ts',
+        'small chunks in one request are not taken by a server that has lost its master, nor acknowledged if it has lost it meanwhile',
+      ),
+    ],
+  },
+  {
+    name: 'sums-of-several-not-compared',
+    bug: 'Of several small chunks in one request, one that was damaged on its way is stored and acknowledged.',
+    file: TOGETHER,
+    find: 'if (sum !== decodeLeafSums(leafSum)[0]) {',
+    replace: 'if (decodeLeafSums(leafSum).length !== 1) {',
+    caughtBy: [
+      jest(
+        'test/sim/small-files.test.ts',
+        'of small chunks in one request those are stored that are in order, and each of the others is told why not',
+      ),
+    ],
+  },
+  {
     name: 'ignore-incarnation-in-capability',
     bug: 'A write token for an earlier life of a server is accepted.',
-    file: PUT,
+    file: 'chunkserver/data/write-capability.ts',
     find: '  if (target[1] !== membership.incarnation) {\n',
     replace: '  if (target[1] > membership.incarnation) {\n',
     caughtBy: [
