@@ -88,7 +88,11 @@ async function onePair(cluster: BenchCluster, source: string, index: number): Pr
   if (!victim) throw new Error('the cluster has no chunkservers')
   process.kill(victim.pid, 'SIGSTOP')
   try {
-    await until(cluster, ({ repair }) => repair.active > 0)
+    // Not while it is only silent: the put would wait for the answer of a server that hangs, which is another question.
+    await until(
+      cluster,
+      ({ repair, servers }) => repair.classes.belowGoal > 0 && repair.active > 0 && servers.some(({ state }) => state === 'dead'),
+    )
     const copiedBefore = (await cluster.status()).repair.progress.copiedBytes
     const during = await put()
     const { repair } = await cluster.status()
@@ -100,6 +104,7 @@ async function onePair(cluster: BenchCluster, source: string, index: number): Pr
       const { belowGoal, waiting, surplus } = repair.classes
       return (
         chunks.healthy === chunks.total &&
+        repair.active === 0 &&
         belowGoal + waiting + surplus === 0 &&
         servers.every(({ state }) => state === 'serving')
       )
