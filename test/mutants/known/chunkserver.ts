@@ -30,6 +30,19 @@ export const CHUNKSERVER_MUTANTS: readonly Mutant[] = [
     ],
   },
   {
+    name: 'start-counts-unsynced',
+    bug: 'A start counts what a killed process had put in place and not synced: a power cut takes what the master was told of.',
+    file: 'chunkserver/store/startup-scan.ts',
+    find: '  if (ids.length > 0) await disk.syncDirectory(directory)\n',
+    replace: '',
+    caughtBy: [
+      jest(
+        'test/contract/chunk-store-restart.test.ts',
+        'what a killed process had put in place without a sync outlives a power cut once a start has counted it',
+      ),
+    ],
+  },
+  {
     name: 'skip-directory-sync',
     bug: 'The data is synced, its name is not: after a power cut there is no such file.',
     file: STORE,

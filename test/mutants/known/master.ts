@@ -1,4 +1,4 @@
-/** Known bugs of masters: what counts as a copy, what may be deleted, what a request does when it comes twice. */
+/** Known bugs of masters: what counts as a copy, and what may be deleted. */
 import { jest, type Mutant } from '../mutant.js'
 
 const OPERATIONS = 'master/store/operations'
@@ -7,6 +7,19 @@ const CHUNKS_SUITE = FILES_SUITE
 const STALE = 'test/contract/stale-word.test.ts'
 
 export const MASTER_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'rows-of-a-gone-disk-agree',
+    bug: 'A row on a disk that was taken out counts in the comparison: where its server holds the chunk now is never learnt.',
+    file: 'master/store/operations/replicas.ts',
+    find: '  if (rows.some((row) => isAway(row) && row.state !== ReplicaState.corrupt)) return undefined\n',
+    replace: '',
+    caughtBy: [
+      jest(
+        'test/contract/metadata-store.test.ts',
+        'a row on a disk that is gone is compared, and moved to the disk on which its server holds the chunk now',
+      ),
+    ],
+  },
   {
     name: 'acknowledge-at-one-copy',
     bug: 'An upload counts as safe with a single copy, whatever the bucket asks for.',
@@ -303,87 +316,5 @@ export const MASTER_MUTANTS: readonly Mutant[] = [
         'an empty database that meets full chunkservers has nothing deleted, and the right one put back finds everything',
       ),
     ],
-  },
-  {
-    name: 'ignore-writer-epoch',
-    bug: 'A writer whose session was taken over goes on reporting and committing.',
-    file: `${OPERATIONS}/uploads.ts`,
-    find: '  if (row.writer_epoch !== writerEpoch) {\n',
-    replace: '  if (row.writer_epoch < writerEpoch) {\n',
-    caughtBy: [jest(FILES_SUITE, 'a session is taken up by who has the same source, and the older writer is refused')],
-  },
-  {
-    name: 'adopt-another-source',
-    bug: 'A client goes on with the interrupted upload of another file of the same size.',
-    file: `${OPERATIONS}/uploads.ts`,
-    find: "    .where('fingerprint', '=', p.fingerprint)\n",
-    replace: '',
-    caughtBy: [jest(FILES_SUITE, 'a session is taken up by who has the same source, and the older writer is refused')],
-  },
-  {
-    name: 'take-over-of-active-sessions',
-    bug: 'A session is taken over though its writer was active a moment ago.',
-    file: `${OPERATIONS}/uploads.ts`,
-    find: 'ctx.nowMs - row.active_ms >= UPLOAD_ACTIVE_MS',
-    replace: 'ctx.nowMs - row.active_ms >= 0',
-    caughtBy: [jest(FILES_SUITE, 'a session is taken up by who has the same source, and the older writer is refused')],
-  },
-  {
-    name: 'ignore-request-ids',
-    bug: 'A request whose answer was lost is done again when it is repeated.',
-    file: `${OPERATIONS}/context.ts`,
-    find: '  if (!request) return yield* work\n',
-    replace: '  if (!request || request.id) return yield* work\n',
-    caughtBy: [
-      jest(
-        'test/sequences/lost-answers.test.ts',
-        'rm whose answer is lost is done once: asked again it is neither "not found" nor a second deletion',
-      ),
-    ],
-  },
-  {
-    name: 'precondition-outside-the-transaction',
-    bug: 'Whether a path is free is asked when the upload opens, not in the transaction that puts the file there.',
-    file: `${OPERATIONS}/commit.ts`,
-    find: '  checkPrecondition(JSON.parse(upload.precondition) as Precondition, upload.path, current?.generation)\n',
-    replace: '',
-    caughtBy: [jest(FILES_SUITE, 'overwriting raises the generation; conditions on it hold')],
-  },
-  {
-    name: 'commit-without-checksum',
-    bug: "The draft is committed though it is not what the client's checksum names.",
-    file: `${OPERATIONS}/commit.ts`,
-    find: '  if (checksum !== claim.checksum) throw',
-    replace: '  if (checksum === claim.checksum && rows.length < 0) throw',
-    caughtBy: [jest(FILES_SUITE, 'a commit that does not match the reported chunks changes nothing, and the session stays open')],
-  },
-  {
-    name: 'copies-side-by-side',
-    bug: 'A file is acknowledged with all its copies in one of several zones.',
-    file: `${OPERATIONS}/commit.ts`,
-    find: '  if (rule && close) throw',
-    replace: '  if (rule && close && close.index < 0) throw',
-    caughtBy: [
-      jest(
-        FILES_SUITE,
-        'copies in one of them are not enough: the chunk is to be sent again, and a copy in the other makes it whole',
-      ),
-    ],
-  },
-  {
-    name: 'answer-before-commit',
-    bug: 'A change of the metadata is answered before its transaction is committed.',
-    file: 'master/store/engine/write-batch.ts',
-    find: "    connection.control('COMMIT')\n",
-    replace: "    setImmediate(() => native.inTransaction && connection.control('COMMIT'))\n",
-    caughtBy: [jest(FILES_SUITE, 'a committed upload is visible whole, with its chunks in order')],
-  },
-  {
-    name: 'metadata-not-synced',
-    bug: 'The database answers before its log is on the disk.',
-    file: 'master/store/engine/sqlite-connection.ts',
-    find: "pragma('synchronous = FULL')",
-    replace: "pragma('synchronous = OFF')",
-    caughtBy: [jest('test/sequences/acknowledged.test.ts', 'the metadata is written with a log that is synced at each commit')],
   },
 ]
