@@ -10,6 +10,7 @@ import { HttpTransport } from '../common/rpc/http/http-transport.js'
 import type { RunningServer } from '../common/rpc/http/node-server.js'
 import type { ListenOptions } from '../common/rpc/transport.js'
 import { Chunkserver } from './chunkserver.js'
+import { PACKED_CHUNK_BYTES_MAX } from './store/pack-record.js'
 
 export interface ChunkserverProcessOptions {
   readonly directories: readonly string[]
@@ -21,6 +22,7 @@ export interface ChunkserverProcessOptions {
   readonly rack: string
   readonly capacityBytes: number | undefined
   readonly reserveBytes: number | undefined
+  /** Chunks up to this length share pack files; undefined: as many as can. */
   readonly packedBytesMax: number | undefined
   readonly log: Logger
   readonly signal?: AbortSignal
@@ -51,7 +53,7 @@ export async function runChunkserver(options: ChunkserverProcessOptions): Promis
       host: hostname(),
       capacityBytes: options.capacityBytes,
       reserveBytes: options.reserveBytes,
-      packedBytesMax: options.packedBytesMax,
+      packedBytesMax: options.packedBytesMax ?? PACKED_CHUNK_BYTES_MAX,
       ioConcurrency: Math.max(2, threads - SPARE_THREADS),
       processMetrics: true,
     },

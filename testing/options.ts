@@ -30,7 +30,10 @@ export interface TestClusterOptions {
   readonly timers?: TestTimers
   /** Of the processes' logs. Default `info`. */
   readonly logLevel?: 'debug' | 'info' | 'warn' | 'error'
-  /** Further flags of `cairn master` and `cairn chunkserver`. */
+  /**
+   * Further flags of `cairn master` and `cairn chunkserver`. Chunkservers give every chunk a file of its own, so that any copy
+   * can be damaged, unless `--pack-below` says otherwise here.
+   */
   readonly masterFlags?: readonly string[]
   readonly chunkserverFlags?: readonly string[]
 }

@@ -89,6 +89,8 @@ export class Servers {
       ...['--dir', ...directories, '--advertise', url],
       ...(zone === '' ? [] : ['--zone', zone]),
       ...(capacityBytes === undefined ? [] : ['--capacity', String(capacityBytes)]),
+      // A copy that is to be damaged has a file of its own.
+      ...['--pack-below', '0'],
       ...chunkserverFlags,
     ]
     const env = {

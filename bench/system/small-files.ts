@@ -36,7 +36,7 @@ export const smallFiles: Workload = {
     connections: { kind: 'count', smoke: 16, full: 16, help: 'files at once' },
     runs: { kind: 'count', smoke: 1, full: 5, help: 'each puts, looks up and reads files of its own' },
     warmup: { kind: 'count', smoke: 20, full: 3_000, help: 'files before the first run' },
-    packBelow: { kind: 'bytes', smoke: 0, full: 0, help: 'chunks up to this size share pack files' },
+    packBelow: { kind: 'bytes', smoke: 32640, full: 32640, help: 'chunks up to this size share pack files' },
     seed: { kind: 'count', smoke: 1, full: 1, help: 'of the bytes' },
   },
   run: smallFilesRun,

@@ -62,7 +62,7 @@ export function registerServers(program: Command): void {
     .option('--rack <rack>', 'rack within the zone', '')
     .option('--capacity <size>', 'most that chunks may take per directory', parseSize)
     .option('--reserve <size>', 'kept free per directory', parseSize)
-    .option('--pack-below <size>', 'chunks up to this size share pack files; 0: none', parseSize)
+    .option('--pack-below <size>', 'chunks up to this size share pack files; 0: none (default: 32640)', parseSize)
     .action((flags: ServerFlags, command: Command) => chunkserver(withConfig(flags, command)))
   addTimerOptions(addServerOptions(program.command('gateway'), 9441))
     .description('run a gateway: file contents over plain HTTP; the timers are those of the master')

@@ -26,7 +26,7 @@ export function registerUp(program: Command): void {
     .option('--port <n>', "the master's port, 0 for any", wholeNumber(0, 65535))
     .option('--no-restart', 'do not restart processes that die')
     .option('--capacity <size>', 'most that chunks may take per chunkserver')
-    .option('--pack-below <size>', 'chunks up to this size share pack files; 0: none')
+    .option('--pack-below <size>', 'chunks up to this size share pack files; 0: none (default: 32640)')
     .option('--log-level <level>', 'of the logs in DIR/logs', 'info')
     .option('--json', 'print JSON on stdout')
     .action((flags: UpFlags) => up(flags))

@@ -168,7 +168,7 @@ export function drawPlan(seed: number): Plan {
       }
     }),
     rests: random.fraction() < 0.4,
-    // Not in the seeds that the tests run: packs are off unless asked for, and so they are there.
+    // Not in the seeds that the tests run: those keep chunk files in view.
     packedBytesMax: seed < PACKS_FROM_SEED ? 0 : pick(0, 20 * KiB, PACKED_CHUNK_BYTES_MAX),
   }
 }
