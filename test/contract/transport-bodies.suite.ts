@@ -10,7 +10,6 @@ import {
   bodyOf,
   clock,
   echo,
-  PIECE_BYTES,
   receive,
   send,
   standstill,
