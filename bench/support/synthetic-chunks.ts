@@ -76,7 +76,7 @@ export function fillChunks(connection: Connection, files: number, servers: numbe
       .map((name, at) => [name, [files, chunks * SYNTHETIC_CHUNK_BYTES, chunks * stored, chunks][at]] as const)
       .map(
         ([name, value]) =>
-          `insert into counters (name, value) values ('${name}', ${value}) on conflict (name) do update set value = excluded.value`,
+          `insert into counters (name, lane, value) values ('${name}', 0, ${value}) on conflict (name, lane) do update set value = excluded.value`,
       )
       .join(';'),
   }

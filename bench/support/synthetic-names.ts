@@ -34,7 +34,7 @@ export async function fillBucket(file: string, bucket: string, entries: number):
       ${sequence} insert into names (path, file_id, generation, manifest_id, size_bytes, chunk_size_bytes, chunk_count, checksum,
           replicas, created_ms, modified_ms)
         select ${path}, ${id('2')}, 1, ${id('1')}, 0, 67108864, 0, '${EMPTY}', 3, ${CREATED_MS}, ${CREATED_MS} from sequence;
-      insert into counters (name, value) values ('files', ${entries}) on conflict (name) do update set value = value + excluded.value;
+      insert into counters (name, lane, value) values ('files', 0, ${entries}) on conflict (name, lane) do update set value = value + excluded.value;
       commit`)
   } finally {
     connection.close()

@@ -236,6 +236,7 @@ export interface JobTable {
   to_prefix: string | null
   flag: number
   state: string
+  /** The last path that it has done; empty before the first. */
   cursor: string
   processed: number
   skipped: number
@@ -243,17 +244,33 @@ export interface JobTable {
   created_ms: number
 }
 
+/** The sum over all lanes counts. */
 export interface CounterTable {
   name: string
+  lane: number
   value: number
 }
 
 export interface ChangeLogTable {
-  position: number
+  /** Which writer wrote it, and its how manieth row it is. Of rows of one file, those of later generations come later. */
+  lane: number
+  sequence: number
   time_ms: number
   kind: string
   path: string
   data: string
+}
+
+/** Writers that work at the same time, each with a lane of its own. Empty in the embedded store, which has but one. */
+export interface LaneTable {
+  lane: number
+  /** Which process holds it, and when it was last seen to. */
+  owner: string
+  active_ms: number
+  /** The last write that was committed in it: by this one finds out what became of a commit whose answer was lost. */
+  last_write: string
+  /** How many writes it has committed. All of them and `meta.position` together are the metadata's position. */
+  position: number
 }
 
 export interface Schema {
@@ -278,4 +295,5 @@ export interface Schema {
   jobs: JobTable
   counters: CounterTable
   change_log: ChangeLogTable
+  lanes: LaneTable
 }

@@ -22,10 +22,11 @@ interface Writer {
   close(): Promise<void>
 }
 
-const READ_ONLY: Pick<OperationContext, 'newId'> = {
+const READ_ONLY: Pick<OperationContext, 'newId' | 'lane'> = {
   newId: () => {
     throw new Error('a read makes no ids')
   },
+  lane: 0,
 }
 
 /** Opens, or makes, the metadata at `file`. @param onFatal told when the writer has failed: the process must end, nothing may be retried. */

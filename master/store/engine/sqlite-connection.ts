@@ -2,7 +2,8 @@
 import Database from 'better-sqlite3'
 import { DummyDriver, Kysely, Migrator, SqliteAdapter, SqliteDialect, SqliteIntrospector, SqliteQueryCompiler } from 'kysely'
 import type { Schema } from '../schema.js'
-import { migrations } from '../migrations/index.js'
+import { SQLITE } from '../migrations/flavour.js'
+import { migrationsFor } from '../migrations/index.js'
 import type { CompiledStatement, Operation, Query, Statement } from './statement.js'
 
 type Native = InstanceType<typeof Database>
@@ -83,10 +84,11 @@ export class SqliteConnection {
     prepared.run()
   }
 
-  /** Brings the schema up to date. Kysely guards it with a lock row. */
-  async migrate(): Promise<void> {
+  /** Brings the schema up to date, or, for tests, to what it was with an earlier migration. Kysely guards it with a lock row. */
+  async migrate(upTo?: string): Promise<void> {
     const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: this.native }) })
-    const { error } = await new Migrator({ db, provider: { getMigrations: async () => ({ ...migrations }) } }).migrateToLatest()
+    const migrator = new Migrator({ db, provider: { getMigrations: async () => migrationsFor(SQLITE) } })
+    const { error } = await (upTo === undefined ? migrator.migrateToLatest() : migrator.migrateTo(upTo))
     if (error) throw error as Error
   }
 

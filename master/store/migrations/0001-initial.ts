@@ -1,10 +1,5 @@
 /** The first schema. Rows are looked up by what they are keyed on; every other access path has its index here. */
-import { sql, type Kysely, type Migration } from 'kysely'
-
-type Builder = Kysely<unknown>
-
-/** Keyed tables are stored in key order, which SQLite calls WITHOUT ROWID. */
-const inKeyOrder = sql`without rowid`
+import type { Flavour } from './flavour.js'
 
 const fileColumns = `
   file_id blob not null, generation bigint not null, manifest_id blob not null, size_bytes bigint not null,
@@ -48,7 +43,7 @@ const TABLES: readonly string[] = [
   `change_log (position bigint primary key, time_ms bigint not null, kind text not null, path text not null, data text not null)`,
 ]
 
-/** Small or append-only tables keep SQLite's rowid order. */
+/** Small or append-only tables keep SQLite's rowid order. All others are stored in key order, which SQLite calls WITHOUT ROWID. */
 const ROWID_TABLES = new Set(['meta', 'servers', 'disks', 'change_log'])
 
 const INDEXES: readonly string[] = [
@@ -69,12 +64,10 @@ const INDEXES: readonly string[] = [
   `health_by_class on health (class, next_ms)`,
 ]
 
-export const initial: Migration = {
-  async up(db: Builder): Promise<void> {
-    for (const table of TABLES) {
-      const name = table.slice(0, table.indexOf(' '))
-      await sql`create table ${sql.raw(table)} ${ROWID_TABLES.has(name) ? sql`` : inKeyOrder}`.execute(db)
-    }
-    for (const index of INDEXES) await sql`create index ${sql.raw(index)}`.execute(db)
-  },
-}
+export const initial = (flavour: Flavour): readonly string[] => [
+  ...TABLES.map((table) => {
+    const name = table.slice(0, table.indexOf(' '))
+    return `create table ${table}${ROWID_TABLES.has(name) ? '' : flavour.inKeyOrder}`
+  }),
+  ...INDEXES.map((index) => `create index ${index}`),
+]

@@ -1,7 +1,7 @@
 /** What operators want of servers, copies that are to stay, failure domains, and the space that classes of files take. */
-import { sql, type Kysely, type Migration } from 'kysely'
+import type { Flavour } from './flavour.js'
 
-const STATEMENTS: readonly string[] = [
+export const serversLife = (flavour: Flavour): readonly string[] => [
   `alter table servers add column intent text not null default 'none'`,
   `alter table servers add column intent_until_ms bigint`,
   `alter table servers add column intent_chunks bigint not null default 0`,
@@ -11,7 +11,7 @@ const STATEMENTS: readonly string[] = [
   `alter table uploads add column stored_bytes bigint not null default 0`,
   `alter table manifests add column trash_count bigint not null default 0`,
   `alter table manifests add column stored_bytes bigint not null default 0`,
-  `create table domains (level text primary key, available integer not null) without rowid`,
+  `create table domains (level text primary key, available integer not null)${flavour.inKeyOrder}`,
   `update manifests set trash_count = (select count(*) from trash t where t.manifest_id = manifests.manifest_id)`,
   // Of a chunk's file: data and footer, each rounded up to 4 KiB; a footer has 112 bytes and 8 for each MiB.
   `update manifests set stored_bytes = (select coalesce(sum(c.wanted * (((c.length_bytes + 4095) / 4096) * 4096
@@ -22,11 +22,5 @@ const STATEMENTS: readonly string[] = [
   `insert into counters (name, value) select 'storedFileBytes', coalesce(sum(stored_bytes), 0) from manifests where state = 1 and reference_count > trash_count`,
   `insert into counters (name, value) select 'storedTrashBytes', coalesce(sum(stored_bytes), 0) from manifests where state = 1 and reference_count = trash_count`,
   // Everything is looked at again under the rules of this schema.
-  `update servers set sweep_after = x''`,
+  `update servers set sweep_after = ${flavour.noBytes}`,
 ]
-
-export const serversLife: Migration = {
-  async up(db: Kysely<unknown>): Promise<void> {
-    for (const statement of STATEMENTS) await sql.raw(statement).execute(db)
-  },
-}

@@ -87,7 +87,7 @@ export function* commitRow(ctx: OperationContext, upload: UploadTable, args: Com
     chunks: args.chunkCount,
     stored: upload.stored_bytes,
   })
-  yield* count('storedFileBytes', upload.stored_bytes)
+  yield* count(ctx, 'storedFileBytes', upload.stored_bytes)
   yield* putName(ctx, row)
   yield* closeUpload(ctx, upload, UploadState.committed)
   yield* logChange(ctx, 'file.committed', row.path, {

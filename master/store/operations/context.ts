@@ -9,6 +9,11 @@ export interface OperationContext {
   readonly nowMs: number
   /** A fresh 128-bit id. */
   readonly newId: () => Uint8Array
+  /**
+   * Which of several writers at the same time this is. Each counts in rows of its own and writes a log of its own, so that
+   * two transactions that have nothing to do with one another touch no row in common. Always 0 in the embedded store.
+   */
+  readonly lane: number
 }
 
 /** Identifies a mutation: the same id with the same digest is the same request. */
@@ -100,19 +105,22 @@ export type CounterName =
   | 'storedTrashBytes'
   /** Chunks in state live. */
   | 'liveChunks'
-  /** The last position of the change log. */
+  /** Rows of the change log that were ever written; of a lane, the last one's number. */
   | 'changeLog'
 
 const bumpCounter = statement(
-  (_db, p: { name: string; delta: number }) =>
-    sql<{ value: number }>`insert into counters (name, value) values (${p.name}, ${p.delta})
-    on conflict (name) do update set value = counters.value + excluded.value returning value`,
+  (_db, p: { name: string; lane: number; delta: number }) =>
+    sql<{ value: number }>`insert into counters (name, lane, value) values (${p.name}, ${p.lane}, ${p.delta})
+    on conflict (name, lane) do update set value = counters.value + excluded.value returning value`,
 )
-const allCounters = statement((db, _p: object) => db.selectFrom('counters').selectAll())
+const allCounters = statement(
+  (_db, _p: object) => sql<{ name: string; value: number }>`select name, sum(value) as value from counters group by name`,
+)
 
-export function* count(name: CounterName, delta: number): Operation<number> {
+/** @returns what this lane has counted by now, which alone says nothing but grows with each call that adds something */
+export function* count(ctx: Pick<OperationContext, 'lane'>, name: CounterName, delta: number): Operation<number> {
   if (delta === 0) return 0
-  const row = yield* one(bumpCounter, { name, delta })
+  const row = yield* one(bumpCounter, { name, lane: ctx.lane, delta })
   return row?.value ?? 0
 }
 
@@ -125,12 +133,15 @@ export function* readCounters(): Operation<Record<CounterName, number>> {
     liveChunks: 0,
     changeLog: 0,
   }
-  for (const row of yield* all(allCounters, {})) out[row.name as CounterName] = row.value
+  for (const row of yield* all(allCounters, {})) out[row.name as CounterName] = Number(row.value)
   return out
 }
 
-const insertChange = statement((db, p: { position: number; now: number; kind: string; path: string; data: string }) =>
-  db.insertInto('change_log').values({ position: p.position, time_ms: p.now, kind: p.kind, path: p.path, data: p.data }),
+const insertChange = statement(
+  (db, p: { lane: number; sequence: number; now: number; kind: string; path: string; data: string }) =>
+    db
+      .insertInto('change_log')
+      .values({ lane: p.lane, sequence: p.sequence, time_ms: p.now, kind: p.kind, path: p.path, data: p.data }),
 )
 
 export type ChangeKind =
@@ -152,6 +163,6 @@ export function* logChange(
   path: string,
   data: Readonly<Record<string, unknown>>,
 ): Operation<void> {
-  const position = yield* count('changeLog', 1)
-  yield* run(insertChange, { position, now: ctx.nowMs, kind, path, data: JSON.stringify(data) })
+  const sequence = yield* count(ctx, 'changeLog', 1)
+  yield* run(insertChange, { lane: ctx.lane, sequence, now: ctx.nowMs, kind, path, data: JSON.stringify(data) })
 }

@@ -82,7 +82,7 @@ export function* condemnChunk(ctx: OperationContext, chunk: Uint8Array): Operati
   if (!row || row.state === ChunkState.condemned || row.state === ChunkState.deleting) return
   if (yield* one(anyReference, { chunk })) return
   yield* run(setChunkState, { chunk, state: ChunkState.condemned, now: ctx.nowMs })
-  if (row.state === ChunkState.live) yield* count('liveChunks', -1)
+  if (row.state === ChunkState.live) yield* count(ctx, 'liveChunks', -1)
   yield* reassess(ctx, chunk)
 }
 
@@ -128,7 +128,7 @@ export function* reviveChunk(ctx: OperationContext, chunk: Uint8Array): Operatio
   if (!row || row.state === ChunkState.deleting) return false
   if (row.state !== ChunkState.condemned) return true
   yield* run(setChunkState, { chunk, state: ChunkState.live, now: ctx.nowMs })
-  yield* count('liveChunks', 1)
+  yield* count(ctx, 'liveChunks', 1)
   yield* reassess(ctx, chunk)
   return true
 }

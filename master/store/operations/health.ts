@@ -294,8 +294,8 @@ export function* wakeRepairs(): Operation<void> {
 
 const healthCounts = statement(
   (_db, _p: object) => sql<{ class: number; chunks: number; bytes: number; absent: number; failing: number }>`
-    select h.class as class, count(*) as chunks, sum(h.length_bytes * max(1, h.wanted - h.serving)) as bytes,
-      sum(h.length_bytes * max(0, h.wanted - h.reachable)) as absent,
+    select h.class as class, count(*) as chunks, sum(h.length_bytes * case when h.wanted > h.serving then h.wanted - h.serving else 1 end) as bytes,
+      sum(h.length_bytes * case when h.wanted > h.reachable then h.wanted - h.reachable else 0 end) as absent,
       sum(case when h.attempts >= ${sql.lit(FAILING_ATTEMPTS)} then 1 else 0 end) as failing
     from health h group by h.class`,
 )

@@ -48,8 +48,8 @@ const recent = statement((db, p: { limit: number }) =>
 const prune = statement((db, p: { before: number }) =>
   db.deleteFrom('jobs').where('state', '<>', 'running').where('created_ms', '<', p.before),
 )
-const namesFrom = statement((db, p: { from: string; limit: number }) =>
-  db.selectFrom('names').selectAll().where('path', '>=', p.from).orderBy('path').limit(p.limit),
+const namesFrom = statement((db, p: { from: string; after: string; limit: number }) =>
+  db.selectFrom('names').selectAll().where('path', '>=', p.from).where('path', '>', p.after).orderBy('path').limit(p.limit),
 )
 
 const toInfo = (row: JobTable): JobInfo => ({
@@ -85,7 +85,7 @@ function* create(ctx: OperationContext, args: CreateJobArgs): Operation<JobInfo>
     to_prefix: args.to,
     flag: args.flag ? 1 : 0,
     state: 'running',
-    cursor: args.from,
+    cursor: '',
     processed: 0,
     skipped: 0,
     error: null,
@@ -119,7 +119,7 @@ export function* pruneJobs(_ctx: OperationContext, args: { before: number }): Op
 export function* stepJobs(ctx: OperationContext, args: { limit: number; bucketDefaults: BucketPolicy }): Operation<boolean> {
   const job = yield* one(running, {})
   if (!job) return false
-  const rows = yield* all(namesFrom, { from: job.cursor, limit: args.limit })
+  const rows = yield* all(namesFrom, { from: job.from_prefix, after: job.cursor, limit: args.limit })
   const mine = rows.filter((row) => row.path.startsWith(job.from_prefix))
   let skipped = 0
   for (const row of mine) if (!(yield* stepFile(ctx, job, row, args.bucketDefaults))) skipped += 1
@@ -127,7 +127,7 @@ export function* stepJobs(ctx: OperationContext, args: { limit: number; bucketDe
   const finished = mine.length < args.limit
   yield* run(advance, {
     id: job.job_id,
-    cursor: last ? `${last.path}\0` : job.cursor,
+    cursor: last?.path ?? job.cursor,
     processed: mine.length - skipped,
     skipped,
     state: finished ? 'done' : 'running',

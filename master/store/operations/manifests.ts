@@ -52,7 +52,7 @@ interface Held {
 }
 
 /** Changes who holds a manifest, and with it whose space its chunks take. @returns how many references are left */
-function* changeReferences(manifest: Uint8Array, references: number, trashed: number): Operation<Held> {
+function* changeReferences(ctx: OperationContext, manifest: Uint8Array, references: number, trashed: number): Operation<Held> {
   const row = yield* one(findManifest, { manifest })
   if (!row) return { references: 0, storedBytes: 0 }
   const after = { references: row.reference_count + references, trashed: row.trash_count + trashed }
@@ -60,8 +60,8 @@ function* changeReferences(manifest: Uint8Array, references: number, trashed: nu
   const before = holderOf(row.reference_count, row.trash_count)
   const now = holderOf(after.references, after.trashed)
   if (before !== now) {
-    if (before) yield* count(before, -row.stored_bytes)
-    if (now) yield* count(now, row.stored_bytes)
+    if (before) yield* count(ctx, before, -row.stored_bytes)
+    if (now) yield* count(ctx, now, row.stored_bytes)
   }
   return { references: after.references, storedBytes: row.stored_bytes }
 }
@@ -73,18 +73,18 @@ function holderOf(references: number, trashed: number): 'storedFileBytes' | 'sto
 }
 
 /** One more name holds it. */
-export function* shareManifest(manifest: Uint8Array): Operation<void> {
-  yield* changeReferences(manifest, 1, 0)
+export function* shareManifest(ctx: OperationContext, manifest: Uint8Array): Operation<void> {
+  yield* changeReferences(ctx, manifest, 1, 0)
 }
 
 /** The reference of a name becomes that of a trash entry. */
-export function* trashManifest(manifest: Uint8Array): Operation<void> {
-  yield* changeReferences(manifest, 0, 1)
+export function* trashManifest(ctx: OperationContext, manifest: Uint8Array): Operation<void> {
+  yield* changeReferences(ctx, manifest, 0, 1)
 }
 
 /** The reference of a trash entry becomes that of a name again. */
-export function* restoreManifest(manifest: Uint8Array): Operation<void> {
-  yield* changeReferences(manifest, 0, -1)
+export function* restoreManifest(ctx: OperationContext, manifest: Uint8Array): Operation<void> {
+  yield* changeReferences(ctx, manifest, 0, -1)
 }
 
 /**
@@ -97,7 +97,7 @@ export function* releaseManifest(
   manifest: Uint8Array,
   from: 'name' | 'trash' = 'name',
 ): Operation<number> {
-  const left = yield* changeReferences(manifest, -1, from === 'trash' ? -1 : 0)
+  const left = yield* changeReferences(ctx, manifest, -1, from === 'trash' ? -1 : 0)
   if (left.references > 0) return 0
   yield* run(becomeGarbage, { manifest, now: ctx.nowMs })
   return left.storedBytes

@@ -116,15 +116,15 @@ export function* putName(ctx: OperationContext, row: FileColumns): Operation<voi
   const before = yield* findName(row.path)
   yield* run(upsert, row)
   if (before) yield* releaseManifest(ctx, before.manifest_id)
-  yield* count('files', before ? 0 : 1)
-  yield* count('fileBytes', row.size_bytes - (before?.size_bytes ?? 0))
+  yield* count(ctx, 'files', before ? 0 : 1)
+  yield* count(ctx, 'fileBytes', row.size_bytes - (before?.size_bytes ?? 0))
 }
 
 function* dropName(ctx: OperationContext, row: FileColumns): Operation<void> {
   yield* run(remove, { path: row.path })
   yield* run(retire, { path: row.path, generation: row.generation, now: ctx.nowMs })
-  yield* count('files', -1)
-  yield* count('fileBytes', -row.size_bytes)
+  yield* count(ctx, 'files', -1)
+  yield* count(ctx, 'fileBytes', -row.size_bytes)
 }
 
 /** Forgets the generations of names that have been gone since `before`. @returns how many */
@@ -156,10 +156,10 @@ function* removeOne(ctx: OperationContext, args: DeleteFileArgs): Operation<{ pa
 export function* removeRow(ctx: OperationContext, row: FileColumns, purge: boolean): Operation<void> {
   yield* dropName(ctx, row)
   const bucket = yield* getBucket(ctx, { name: bucketOf(row.path as FilePath) })
-  const trashMs = purge ? 0 : (bucket?.trashDays ?? 0) * DAY_MS
+  const trashMs = purge ? 0 : Math.round((bucket?.trashDays ?? 0) * DAY_MS)
   if (trashMs > 0) {
     yield* run(insertTrash, { ...row, trash_id: ctx.newId(), deleted_ms: ctx.nowMs, purge_ms: ctx.nowMs + trashMs })
-    yield* trashManifest(row.manifest_id)
+    yield* trashManifest(ctx, row.manifest_id)
   } else {
     yield* releaseManifest(ctx, row.manifest_id)
   }
@@ -193,7 +193,7 @@ export function* copyOne(ctx: OperationContext, args: CopyFileArgs): Operation<F
     created_ms: target?.created_ms ?? ctx.nowMs,
     modified_ms: ctx.nowMs,
   }
-  yield* shareManifest(source.manifest_id)
+  yield* shareManifest(ctx, source.manifest_id)
   yield* putName(ctx, row)
   yield* logChange(ctx, 'file.copied', args.to, {
     from: args.from,
@@ -235,7 +235,7 @@ function* undeleteOne(ctx: OperationContext, path: string): Operation<FileInfo> 
   if (!entry) throw new CairnError('TRASH_ENTRY_NOT_FOUND', `The trash holds no file ${path}.`)
   const row: FileColumns = { ...columnsOf(entry), generation: entry.generation + 1, modified_ms: ctx.nowMs }
   yield* run(removeTrash, { id: entry.trash_id })
-  yield* restoreManifest(entry.manifest_id)
+  yield* restoreManifest(ctx, entry.manifest_id)
   yield* putName(ctx, row)
   yield* logChange(ctx, 'file.undeleted', path, { generation: row.generation })
   return toFileInfo(row)

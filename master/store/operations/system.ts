@@ -1,13 +1,19 @@
 /** The cluster itself: identity, epoch, keys, tokens, space. */
+import { sql } from 'kysely'
 import type { ClusterId } from '../../../common/ids.js'
 import type { MetadataPosition } from '../../../common/protocol/cluster.js'
 import { toHex } from '../codec.js'
 import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import type { MetaTable } from '../schema.js'
 import { logChange, readCounters, type OperationContext } from './context.js'
 import { refreshDomains } from './domains.js'
 import { storedDraftBytes } from './uploads.js'
 
-const readMeta = statement((db, _p: object) => db.selectFrom('meta').selectAll().where('id', '=', 1))
+const readMeta = statement(
+  (_db, _p: object) => sql<MetaTable>`
+    select id, cluster_id, metadata_epoch, created_ms, held_ms,
+      position + coalesce((select sum(lanes.position) from lanes), 0) as position from meta where id = 1`,
+)
 const insertMeta = statement((db, p: { cluster: Uint8Array; now: number }) =>
   db.insertInto('meta').values({ id: 1, cluster_id: p.cluster, metadata_epoch: 1, position: 0, created_ms: p.now }),
 )

@@ -211,7 +211,7 @@ function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedC
     // out there makes a digest differ, and its server's report is then judged by the root.
     yield* run(dropCopies, { chunk: row.chunk_id })
     yield* run(makeLive, { chunk: row.chunk_id, root, now: ctx.nowMs })
-    yield* count('liveChunks', 1)
+    yield* count(ctx, 'liveChunks', 1)
   }
   const live = { state: ChunkState.live, length_bytes: row.length_bytes, root }
   for (const { serverNo, receipt } of standing) yield* enterCopy(ctx, serverNo, receipt, receipt.storeSeq, live)
