@@ -10,10 +10,14 @@ import type { ListenOptions } from '../common/rpc/transport.js'
 import { masterListener } from './api/listener.js'
 import { Master, type BootstrapToken } from './master.js'
 import type { MasterSettings } from './settings.js'
+import type { MetadataStore } from './store/metadata-store.js'
 import { openSqliteStore } from './store/sqlite-store.js'
 
 export interface MasterProcessOptions {
+  /** Where its lock is, and the metadata unless they are elsewhere. */
   readonly directory: string
+  /** The URL of a database that speaks PostgreSQL's protocol; undefined: SQLite in the directory. */
+  readonly metadata?: string | undefined
   readonly listen: ListenOptions
   readonly settings: Partial<MasterSettings>
   readonly tokens: readonly BootstrapToken[]
@@ -28,7 +32,7 @@ const CLOSE_GRACE_MS = 2_000
 export async function runMaster(options: MasterProcessOptions): Promise<RunningServer> {
   const lock = lockDirectory(options.directory)
   try {
-    const store = await openSqliteStore(path.join(options.directory, 'metadata.sqlite'), options.onFatal)
+    const store = await openStore(options)
     const master = await Master.open({
       clock: new SystemClock(),
       random: new SystemRandom(),
@@ -54,4 +58,17 @@ export async function runMaster(options: MasterProcessOptions): Promise<RunningS
     lock.release()
     throw error
   }
+}
+
+async function openStore({ metadata, directory, log, onFatal }: MasterProcessOptions): Promise<MetadataStore> {
+  if (metadata === undefined) return openSqliteStore(path.join(directory, 'metadata.sqlite'), onFatal)
+  // Loaded by who uses it only.
+  const { openPostgresStore } = await import('./store/postgres-store.js')
+  const { parsePostgresUrl } = await import('./store/postgres/address.js')
+  return openPostgresStore(parsePostgresUrl(metadata, process.env), {
+    onRetry: (reason, error) => {
+      if (reason === 'lost') log.warn({ error }, 'a transaction of the metadata is run again on another connection')
+      else log.debug({ error }, 'a transaction of the metadata has met another and is run again')
+    },
+  })
 }

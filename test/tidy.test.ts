@@ -43,6 +43,7 @@ const PACKAGE_FOLDERS: Record<string, readonly string[]> = {
   multer: ['gateway'],
   undici: ['common/rpc/http'],
   'better-sqlite3': ['master/store/engine', 'common/disk', 'cli/commands'],
+  pg: ['master/store/postgres'],
   kysely: ['master/store'],
   'xxhash-wasm': ['common/checksum'],
   pino: ['common/observe'],

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import path from 'node:path'
-import type { Command } from 'commander'
+import { Option, type Command } from 'commander'
 import { CairnError } from '../../common/errors/cairn-error.js'
 import { parseDuration, parseSize } from '../../common/units.js'
 import type { LogLevel } from '../../common/observe/pino-logger.js'
@@ -25,6 +25,7 @@ interface ServerFlags extends GlobalOptions, TimerFlags {
   readonly port: number
   readonly advertise?: string
   readonly dir?: string | string[]
+  readonly metadata?: string
   readonly rack?: string
   readonly capacity?: number
   readonly reserve?: number
@@ -52,7 +53,12 @@ const addServerOptions = (command: Command, port: number): Command =>
 export function registerServers(program: Command): void {
   addTimerOptions(addServerOptions(program.command('master'), 9440))
     .description('run a master')
-    .option('--dir <dir>', 'where the metadata lives')
+    .option('--dir <dir>', 'where the tokens live, and the metadata unless --metadata says otherwise')
+    .addOption(
+      new Option('--metadata <url>', 'keep the metadata in PostgreSQL: postgres://user@host1,host2/database').env(
+        'CAIRN_METADATA',
+      ),
+    )
     .action((flags: ServerFlags, command: Command) => master(withConfig(flags, command)))
   // A chunkserver is told the timers by the master. It takes the flags all the same, so that one set serves every role.
   addTimerOptions(addServerOptions(program.command('chunkserver'), 0))
@@ -108,6 +114,8 @@ async function master(flags: ServerFlags): Promise<void> {
     start: ({ log, onFatal }) =>
       runMaster({
         directory,
+        // Empty, as a variable of the environment may be, is none.
+        metadata: flags.metadata === '' ? undefined : flags.metadata,
         listen: { host: flags.host, port: flags.port },
         settings: timerSettings(flags),
         tokens: [

@@ -338,6 +338,13 @@ export const ERROR_CODES = define({
     action: 'retry',
     meaning: 'No master answers at the given address. Check --master / CAIRN_MASTER and that the cluster is up.',
   },
+  METADATA_UNAVAILABLE: {
+    httpStatus: 503,
+    exitCode: 5,
+    action: 'retry',
+    meaning:
+      'The master does not reach its metadata database, or no host of it takes writes now. Repeat the request under the same id: if it was carried out, its result is found.',
+  },
   CONNECTION_FAILED: {
     httpStatus: 503,
     exitCode: 5,

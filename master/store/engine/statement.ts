@@ -31,12 +31,17 @@ export interface CompiledStatement<Params> {
   readonly bind: (params: Params) => unknown[]
 }
 
+const written: Statement<never, unknown>[] = []
+
+/** Every statement of the modules that are loaded: for tests of what they say. */
+export const allStatements = (): readonly Statement<never, unknown>[] => written
+
 /**
  * @param build makes the query; `p.name` is where the parameter `name` goes. Called once per engine, never per execution,
  *   so it must not look at what the parameters hold.
  */
 export function statement<Params extends object, Row>(build: Build<Params, Row>): Statement<Params, Row> {
-  return {
+  const made: Statement<Params, Row> = {
     compile: (db) => {
       const markers = new Proxy({}, { get: (_target, name) => new Parameter(String(name)) }) as Params
       const query = build(db, markers)
@@ -48,6 +53,8 @@ export function statement<Params extends object, Row>(build: Build<Params, Row>)
       return { sql, bind }
     },
   }
+  written.push(made)
+  return made
 }
 
 /** One request of an operation to the engine that runs it. */

@@ -4,7 +4,7 @@
  */
 import { CairnError, systemCode } from '../../../common/errors/cairn-error.js'
 import type { Random } from '../../../common/random/random.js'
-import { writes, type WriteName } from '../operations/index.js'
+import { QUIET_WRITES, writes, type WriteName } from '../operations/index.js'
 import { isKeptRefusal, keepRefusal, type OperationContext, type RequestKey } from '../operations/context.js'
 import { risingId } from './rising-id.js'
 import type { SqliteConnection } from './sqlite-connection.js'
@@ -16,12 +16,6 @@ export interface WriteRequest {
 }
 
 export type WriteOutcome = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly error: unknown }
-
-/**
- * What an idle cluster writes all the time does not raise the position: an older database, put back, would otherwise soon
- * have passed what chunkservers have seen of the newer one.
- */
-const QUIET: ReadonlySet<WriteName> = new Set<WriteName>(['recordBeats', 'handOutDeletions'])
 
 export interface BatchServices {
   readonly now: () => number
@@ -61,7 +55,7 @@ function commitBatch(connection: SqliteConnection, requests: readonly WriteReque
   const outcomes = requests.map((request) => {
     const before = connection.totalChanges()
     const outcome = runOne(connection, context, request)
-    rises ||= outcome.ok && !QUIET.has(request.name) && connection.totalChanges() > before
+    rises ||= outcome.ok && !QUIET_WRITES.has(request.name) && connection.totalChanges() > before
     return outcome
   })
   if (native.inTransaction && connection.totalChanges() > unchanged) {
