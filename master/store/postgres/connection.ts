@@ -51,9 +51,11 @@ function wholeNumber(text: string): number {
   return value
 }
 
+const WHOLE_NUMBERS: readonly number[] = [INT8, NUMERIC]
+
 const types: pg.CustomTypesConfig = {
   getTypeParser: (oid, format) =>
-    oid === INT8 || oid === NUMERIC ? wholeNumber : (pg.types.getTypeParser(oid, format) as (value: string) => unknown),
+    WHOLE_NUMBERS.includes(oid) ? wholeNumber : (pg.types.getTypeParser(oid, format) as (value: string) => unknown),
 }
 
 /** In one message with what begins a transaction: what the time is where all masters agree on it. */

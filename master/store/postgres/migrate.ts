@@ -54,7 +54,7 @@ async function migrateOn(connection: PostgresConnection): Promise<void> {
   const db = new Kysely<unknown>({
     dialect: new RowLockDialect({
       pool: {
-        connect: async () => ({ query: client.query.bind(client) as never, release: () => undefined }),
+        connect: async () => ({ query: client.query.bind(client), release: () => undefined }),
         end: async () => undefined,
       },
     }),
