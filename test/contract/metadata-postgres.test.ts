@@ -2,7 +2,8 @@
 import { afterAll, beforeAll } from '@jest/globals'
 import { parsePostgresUrl } from '../../master/store/postgres/address.js'
 import { openPostgresStore } from '../../master/store/postgres-store.js'
-import { describeOnPostgres, Postgres } from '../support/postgres.js'
+import { describeOnPostgres } from '../support/on-postgres.js'
+import { Postgres } from '../support/postgres.js'
 import { metadataStoreSuite } from './metadata-all.suite.js'
 
 describeOnPostgres('a real PostgreSQL', () => {

@@ -8,7 +8,8 @@ import { NO_PRECONDITION } from '../../common/protocol/precondition.js'
 import type { MetadataStore } from '../../master/store/metadata-store.js'
 import { parsePostgresUrl } from '../../master/store/postgres/address.js'
 import { openPostgresStore } from '../../master/store/postgres-store.js'
-import { describeOnPostgres, Postgres } from '../support/postgres.js'
+import { describeOnPostgres } from '../support/on-postgres.js'
+import { Postgres } from '../support/postgres.js'
 import { chunkId, DEFAULTS, random, StoreFixture } from './metadata-store-fixture.js'
 
 const WITHIN_MS = 180_000

@@ -3,7 +3,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/
 import type { MetadataStore } from '../../master/store/metadata-store.js'
 import { parsePostgresUrl } from '../../master/store/postgres/address.js'
 import { openPostgresStore } from '../../master/store/postgres-store.js'
-import { describeOnPostgres, Postgres } from '../support/postgres.js'
+import { describeOnPostgres } from '../support/on-postgres.js'
+import { Postgres } from '../support/postgres.js'
 import { PostgresProxy, type Fate } from '../support/postgres-proxy.js'
 import { DEFAULTS } from './metadata-store-fixture.js'
 

@@ -17,7 +17,6 @@ import {
 import net from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { describe, test } from '@jest/globals'
 import pg from 'pg'
 
 const VERSIONS = '/usr/lib/postgresql'
@@ -32,13 +31,7 @@ function programs(): string | undefined {
 }
 
 /** False: tests skip themselves. With `CAIRN_REQUIRE_POSTGRES`, as CI sets it, they rather fail. */
-const hasPostgres = (): boolean => programs() !== undefined || process.env['CAIRN_REQUIRE_POSTGRES'] !== undefined
-
-/** `describe` where there is a PostgreSQL to run it on. */
-export function describeOnPostgres(name: string, suite: () => void): void {
-  if (hasPostgres()) describe(name, suite)
-  else describe(name, () => test.skip('needs PostgreSQL: apt-get install postgresql', () => undefined))
-}
+export const hasPostgres = (): boolean => programs() !== undefined || process.env['CAIRN_REQUIRE_POSTGRES'] !== undefined
 
 interface Account {
   readonly uid: number

@@ -117,6 +117,7 @@ export class SqliteConnection {
       case 'one':
         return native.get(...params)
       case 'run':
+      case 'send':
         return native.run(...params).changes
     }
   }

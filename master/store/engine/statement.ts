@@ -59,7 +59,7 @@ export function statement<Params extends object, Row>(build: Build<Params, Row>)
 
 /** One request of an operation to the engine that runs it. */
 export type Query = {
-  readonly kind: 'all' | 'one' | 'run'
+  readonly kind: 'all' | 'one' | 'run' | 'send'
   readonly statement: Statement<never, unknown>
   readonly params: unknown
 }
@@ -78,6 +78,11 @@ export function* all<Params, Row>(query: Statement<Params, Row>, params: Params)
 /** The first row, or undefined. */
 export function* one<Params, Row>(query: Statement<Params, Row>, params: Params): Operation<Row | undefined> {
   return (yield { kind: 'one', statement: query, params }) as Row | undefined
+}
+
+/** Changes rows, of which nobody asks how many: an engine behind a network goes on without waiting for the answer. */
+export function* send<Params>(query: Statement<Params, unknown>, params: Params): Operation<void> {
+  yield { kind: 'send', statement: query, params }
 }
 
 /** Changes rows; returns how many. */

@@ -2,7 +2,7 @@
 import { sql } from 'kysely'
 import { CairnError } from '../../../common/errors/cairn-error.js'
 import type { BucketInfo, BucketPolicy } from '../../../common/protocol/buckets.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import type { BucketTable } from '../schema.js'
 import { logChange, once, type OperationContext, type RequestKey } from './context.js'
 
@@ -68,7 +68,7 @@ function* write(ctx: OperationContext, name: string, policy: BucketPolicy, creat
     trash_days: policy.trashDays,
     created_ms: createdMs,
   }
-  yield* run(upsert, row)
+  yield* send(upsert, row)
   yield* logChange(ctx, 'bucket.changed', `/${name}/`, { ...policy })
   return toInfo(row)
 }
@@ -111,7 +111,7 @@ function* drop(ctx: OperationContext, name: string): Operation<{ name: string }>
   const inside = (yield* one(anyName, range)) ?? (yield* one(anyUpload, range))
   if (inside)
     throw new CairnError('BUCKET_NOT_EMPTY', `Bucket ${name} still holds ${inside.path}. Remove its files and uploads first.`)
-  yield* run(remove, { name })
+  yield* send(remove, { name })
   yield* logChange(ctx, 'bucket.deleted', `/${name}/`, {})
   return { name }
 }

@@ -9,7 +9,7 @@ import { CairnError } from '../../../common/errors/cairn-error.js'
 import type { FileInfo } from '../../../common/protocol/files.js'
 import { checkPrecondition, type Precondition } from '../../../common/protocol/precondition.js'
 import { toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import { ManifestState, ReplicaState, UploadState, type FileColumns, type UploadTable } from '../schema.js'
 import { count, logChange, once, type OperationContext, type RequestKey } from './context.js'
 import { findName, nextGeneration, putName, toFileInfo } from './names.js'
@@ -81,7 +81,7 @@ export function* commitRow(ctx: OperationContext, upload: UploadTable, args: Com
     created_ms: current?.created_ms ?? ctx.nowMs,
     modified_ms: ctx.nowMs,
   }
-  yield* run(seal, {
+  yield* send(seal, {
     manifest: upload.manifest_id,
     size: args.sizeBytes,
     chunks: args.chunkCount,

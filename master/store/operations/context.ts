@@ -2,7 +2,7 @@
 import { sql } from 'kysely'
 import { CairnError, isCairnError } from '../../../common/errors/cairn-error.js'
 import { DAY_MS } from '../../../common/units.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, run, send, statement, type Operation } from '../engine/statement.js'
 
 export interface OperationContext {
   /** The store's clock when the transaction began. */
@@ -65,7 +65,7 @@ export function* once<Result>(
   }
   const result = yield* work
   const text = JSON.stringify(result ?? null)
-  yield* run(insertRequest, {
+  yield* send(insertRequest, {
     id: request.id,
     operation: name,
     digest: request.digest,
@@ -83,7 +83,7 @@ export const isKeptRefusal = (error: unknown): error is CairnError =>
   isCairnError(error) && !error.retryable && error.code !== 'REQUEST_ID_REUSED'
 
 export function* keepRefusal(ctx: OperationContext, name: string, request: RequestKey, error: CairnError): Operation<void> {
-  yield* run(insertRefusal, {
+  yield* send(insertRefusal, {
     id: request.id,
     operation: name,
     digest: request.digest,
@@ -110,18 +110,20 @@ export type CounterName =
 
 const bumpCounter = statement(
   (_db, p: { name: string; lane: number; delta: number }) =>
-    sql<{ value: number }>`insert into counters (name, lane, value) values (${p.name}, ${p.lane}, ${p.delta})
-    on conflict (name, lane) do update set value = counters.value + excluded.value returning value`,
+    sql<never>`insert into counters (name, lane, value) values (${p.name}, ${p.lane}, ${p.delta})
+    on conflict (name, lane) do update set value = counters.value + excluded.value`,
+)
+const nextOfCounter = statement(
+  (_db, p: { name: string; lane: number }) =>
+    sql<{ value: number }>`insert into counters (name, lane, value) values (${p.name}, ${p.lane}, 1)
+    on conflict (name, lane) do update set value = counters.value + 1 returning value`,
 )
 const allCounters = statement(
   (_db, _p: object) => sql<{ name: string; value: number }>`select name, sum(value) as value from counters group by name`,
 )
 
-/** @returns what this lane has counted by now, which alone says nothing but grows with each call that adds something */
-export function* count(ctx: Pick<OperationContext, 'lane'>, name: CounterName, delta: number): Operation<number> {
-  if (delta === 0) return 0
-  const row = yield* one(bumpCounter, { name, lane: ctx.lane, delta })
-  return row?.value ?? 0
+export function* count(ctx: Pick<OperationContext, 'lane'>, name: CounterName, delta: number): Operation<void> {
+  if (delta !== 0) yield* send(bumpCounter, { name, lane: ctx.lane, delta })
 }
 
 export function* readCounters(): Operation<Record<CounterName, number>> {
@@ -163,6 +165,7 @@ export function* logChange(
   path: string,
   data: Readonly<Record<string, unknown>>,
 ): Operation<void> {
-  const sequence = yield* count(ctx, 'changeLog', 1)
-  yield* run(insertChange, { lane: ctx.lane, sequence, now: ctx.nowMs, kind, path, data: JSON.stringify(data) })
+  const row = yield* one(nextOfCounter, { name: 'changeLog' satisfies CounterName, lane: ctx.lane })
+  const sequence = row?.value ?? 0
+  yield* send(insertChange, { lane: ctx.lane, sequence, now: ctx.nowMs, kind, path, data: JSON.stringify(data) })
 }

@@ -2,7 +2,7 @@
 import { CairnError } from '../../../common/errors/cairn-error.js'
 import type { DiskReport } from '../../../common/protocol/cluster.js'
 import { toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import type { DiskTable, ServerTable } from '../schema.js'
 
 const disksOf = statement((db, p: { server: number }) => db.selectFrom('disks').selectAll().where('server_no', '=', p.server))
@@ -49,7 +49,7 @@ function flags(serverState: string, diskState: string): DiskFlags {
 /** Gives the disks of a server the flags that its new state means. */
 export function* applyState(server: number, state: string): Operation<void> {
   for (const disk of yield* all(disksOf, { server }))
-    yield* run(updateDisk, { disk: disk.disk_no, path: disk.path, state: disk.state, ...flags(state, disk.state) })
+    yield* send(updateDisk, { disk: disk.disk_no, path: disk.path, state: disk.state, ...flags(state, disk.state) })
 }
 
 const isOther = (row: DiskFlags, now: DiskFlags): boolean =>
@@ -70,7 +70,7 @@ export function* syncDisks(server: Pick<ServerTable, 'server_no' | 'state'>, rep
     const now = flags(server.state, report.state)
     if (!row) {
       const next = ((yield* one(highestDisk, {}))?.highest ?? 0) + 1
-      yield* run(insertDisk, {
+      yield* send(insertDisk, {
         disk_no: next,
         disk_id: toBytes(report.diskId),
         server_no: server.server_no,
@@ -79,13 +79,13 @@ export function* syncDisks(server: Pick<ServerTable, 'server_no' | 'state'>, rep
         ...now,
       })
     } else if (isOther(row, now) || row.state !== report.state || row.path !== report.path) {
-      yield* run(updateDisk, { disk: row.disk_no, path: report.path, state: report.state, ...now })
+      yield* send(updateDisk, { disk: row.disk_no, path: report.path, state: report.state, ...now })
       changed ||= isOther(row, now)
     }
   }
   for (const row of yield* all(disksOf, { server: server.server_no })) {
     if (named.has(toHex(row.disk_id)) || row.state === 'absent') continue
-    yield* run(updateDisk, { disk: row.disk_no, path: row.path, state: 'absent', ...GONE })
+    yield* send(updateDisk, { disk: row.disk_no, path: row.path, state: 'absent', ...GONE })
     changed = true
   }
   return changed

@@ -2,7 +2,7 @@
  * How many failure domains have servers. Chunks are measured against it: three copies in two zones are well placed while
  * there are two zones, and misplaced once there is a third.
  */
-import { all, run, statement, type Operation } from '../engine/statement.js'
+import { all, send, statement, type Operation } from '../engine/statement.js'
 import { startSweep } from './health.js'
 
 /** Counted no further: more domains than a chunk has copies make no difference, and each change costs a look at all chunks. */
@@ -38,7 +38,7 @@ export function* refreshDomains(): Operation<void> {
   let changed = false
   for (const [level, available] of Object.entries(now)) {
     if ((before.get(level) ?? 1) === available) continue
-    yield* run(insert, { level, available })
+    yield* send(insert, { level, available })
     changed = true
   }
   if (changed) for (const { server_no: server } of yield* all(everyServer, {})) yield* startSweep(server)

@@ -10,7 +10,7 @@
 import { sql } from 'kysely'
 import type { ChunkId } from '../../../common/ids.js'
 import { toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import { ChunkState, ManifestState, ReplicaState } from '../schema.js'
 import { count, type OperationContext } from './context.js'
 import { reassess } from './health.js'
@@ -81,7 +81,7 @@ export function* condemnChunk(ctx: OperationContext, chunk: Uint8Array): Operati
   const row = yield* one(findChunk, { chunk })
   if (!row || row.state === ChunkState.condemned || row.state === ChunkState.deleting) return
   if (yield* one(anyReference, { chunk })) return
-  yield* run(setChunkState, { chunk, state: ChunkState.condemned, now: ctx.nowMs })
+  yield* send(setChunkState, { chunk, state: ChunkState.condemned, now: ctx.nowMs })
   if (row.state === ChunkState.live) yield* count(ctx, 'liveChunks', -1)
   yield* reassess(ctx, chunk)
 }
@@ -92,10 +92,10 @@ export function* collectManifests(ctx: OperationContext, args: { before: number;
   if (!manifest) return false
   const rows = yield* all(manifestPage, { manifest: manifest.manifest_id, limit: args.limit })
   for (const row of rows) {
-    yield* run(dropManifestChunk, { manifest: manifest.manifest_id, index: row.chunk_index })
+    yield* send(dropManifestChunk, { manifest: manifest.manifest_id, index: row.chunk_index })
     yield* condemnChunk(ctx, row.chunk_id)
   }
-  if (rows.length < args.limit) yield* run(dropManifest, { manifest: manifest.manifest_id })
+  if (rows.length < args.limit) yield* send(dropManifest, { manifest: manifest.manifest_id })
   return true
 }
 
@@ -115,8 +115,8 @@ export function* markDeleting(ctx: OperationContext, args: { before: number; lim
       yield* reviveChunk(ctx, chunk)
       continue
     }
-    yield* run(setChunkState, { chunk, state: ChunkState.deleting, now: ctx.nowMs })
-    yield* run(replicasToDeleting, { chunk, now: ctx.nowMs })
+    yield* send(setChunkState, { chunk, state: ChunkState.deleting, now: ctx.nowMs })
+    yield* send(replicasToDeleting, { chunk, now: ctx.nowMs })
     yield* forgetChunkWithoutCopies(chunk)
   }
   return rows.length
@@ -127,7 +127,7 @@ export function* reviveChunk(ctx: OperationContext, chunk: Uint8Array): Operatio
   const row = yield* one(findChunk, { chunk })
   if (!row || row.state === ChunkState.deleting) return false
   if (row.state !== ChunkState.condemned) return true
-  yield* run(setChunkState, { chunk, state: ChunkState.live, now: ctx.nowMs })
+  yield* send(setChunkState, { chunk, state: ChunkState.live, now: ctx.nowMs })
   yield* count(ctx, 'liveChunks', 1)
   yield* reassess(ctx, chunk)
   return true
@@ -137,7 +137,7 @@ export function* reviveChunk(ctx: OperationContext, chunk: Uint8Array): Operatio
 export function* forgetChunkWithoutCopies(chunk: Uint8Array): Operation<void> {
   const row = yield* one(findChunk, { chunk })
   if (row?.state !== ChunkState.deleting || (yield* one(anyReplica, { chunk }))) return
-  yield* run(dropChunk, { chunk })
+  yield* send(dropChunk, { chunk })
 }
 
 export interface PendingDeletion {
@@ -174,7 +174,7 @@ export function* handOutDeletions(
     const row = yield* one(findReplica, { server: args.serverNo, chunk })
     if (row?.state !== ReplicaState.deleting && row?.state !== ReplicaState.surplus) continue
     if (row.state === ReplicaState.surplus && !(yield* hasAllCopies(chunk, 'lasting'))) continue
-    yield* run(setReplicaState, { server: args.serverNo, chunk, state: row.state, now: ctx.nowMs })
+    yield* send(setReplicaState, { server: args.serverNo, chunk, state: row.state, now: ctx.nowMs })
     out.push(chunkId)
   }
   return out
@@ -188,7 +188,7 @@ export function* condemnOrphans(ctx: OperationContext, args: { before: number; l
       const rows = yield* all(replicasInState, { server: server.server_no, state, before: args.before, limit: args.limit })
       for (const row of rows) {
         if (yield* one(findChunk, { chunk: row.chunk_id })) continue
-        yield* run(setReplicaState, {
+        yield* send(setReplicaState, {
           server: server.server_no,
           chunk: row.chunk_id,
           state: ReplicaState.deleting,

@@ -9,7 +9,7 @@ import { sql } from 'kysely'
 import type { Checksum64 } from '../../../common/checksum/xxh64.js'
 import type { ChunkId, UploadId } from '../../../common/ids.js'
 import { BEFORE_ALL_IDS, toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import { ChunkState, HealthClass, ReplicaState, type HealthTable } from '../schema.js'
 import { readCounters, type OperationContext } from './context.js'
 
@@ -88,11 +88,11 @@ export function* reassess(ctx: OperationContext, chunk: Uint8Array): Operation<n
   const counts = yield* one(copies, { chunk })
   const healthClass = counts?.state === ChunkState.live ? classify(counts) : undefined
   if (!counts || healthClass === undefined) {
-    yield* run(dropHealth, { chunk })
+    yield* send(dropHealth, { chunk })
     return counts?.serving ?? 0
   }
   const { serving, reachable, wanted, length_bytes } = counts
-  yield* run(upsertHealth, { chunk, class: healthClass, serving, reachable, wanted, length_bytes, now: ctx.nowMs })
+  yield* send(upsertHealth, { chunk, class: healthClass, serving, reachable, wanted, length_bytes, now: ctx.nowMs })
   return serving
 }
 
@@ -114,7 +114,7 @@ const setSweep = statement((db, p: { server: number; after: Uint8Array | null })
 
 /** Marks a server's chunks for reassessment, from the first one, later. */
 export function* startSweep(server: number): Operation<void> {
-  yield* run(setSweep, { server, after: BEFORE_ALL_IDS })
+  yield* send(setSweep, { server, after: BEFORE_ALL_IDS })
 }
 
 /** Reassesses one page of a marked server. @returns whether more is to do */
@@ -128,7 +128,7 @@ export function* sweepServers(ctx: OperationContext, args: { limit: number }): O
 function* sweepPageOf(ctx: OperationContext, server: number, after: Uint8Array, limit: number): Operation<void> {
   const rows = yield* all(sweepPage, { server, after, limit })
   for (const row of rows) yield* reassess(ctx, row.chunk_id)
-  yield* run(setSweep, { server, after: rows.length < limit ? null : (rows.at(-1)?.chunk_id ?? null) })
+  yield* send(setSweep, { server, after: rows.length < limit ? null : (rows.at(-1)?.chunk_id ?? null) })
 }
 
 /** So many chunks are looked at in the very transaction that changes a server: a small cluster is never shown out of date. */
@@ -281,7 +281,7 @@ export interface Deferral {
 /** Sets when chunks are looked at again, so that one that cannot be repaired now does not stand in the way of others. */
 export function* deferRepairs(_ctx: OperationContext, args: { deferrals: readonly Deferral[] }): Operation<void> {
   for (const one of args.deferrals) {
-    yield* run(defer, { chunk: toBytes(one.chunkId), next: one.nextMs, error: one.error, attempts: one.failed ? 1 : 0 })
+    yield* send(defer, { chunk: toBytes(one.chunkId), next: one.nextMs, error: one.error, attempts: one.failed ? 1 : 0 })
   }
 }
 
@@ -289,7 +289,7 @@ const wakeAll = statement((db, _p: object) => db.updateTable('health').set({ nex
 
 /** Everything may be tried again now: a server has joined, or space has come free. */
 export function* wakeRepairs(): Operation<void> {
-  yield* run(wakeAll, {})
+  yield* send(wakeAll, {})
 }
 
 const healthCounts = statement(

@@ -5,7 +5,7 @@ import type { JobId } from '../../../common/ids.js'
 import type { JobInfo } from '../../../common/protocol/admin.js'
 import type { BucketPolicy } from '../../../common/protocol/buckets.js'
 import { toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, run, send, statement, type Operation } from '../engine/statement.js'
 import type { FileColumns, JobTable } from '../schema.js'
 import { once, type OperationContext, type RequestKey } from './context.js'
 import { copyOne, removeRow, renameOne } from './names.js'
@@ -97,7 +97,7 @@ function* create(ctx: OperationContext, args: CreateJobArgs): Operation<JobInfo>
       `${args.to} lies under ${args.from}: the job would meet its own results. Choose a target outside.`,
     )
   }
-  yield* run(insert, row)
+  yield* send(insert, row)
   return toInfo(row)
 }
 
@@ -125,7 +125,7 @@ export function* stepJobs(ctx: OperationContext, args: { limit: number; bucketDe
   for (const row of mine) if (!(yield* stepFile(ctx, job, row, args.bucketDefaults))) skipped += 1
   const last = mine.at(-1)
   const finished = mine.length < args.limit
-  yield* run(advance, {
+  yield* send(advance, {
     id: job.job_id,
     cursor: last?.path ?? job.cursor,
     processed: mine.length - skipped,

@@ -3,7 +3,7 @@ import { CairnError } from '../../../common/errors/cairn-error.js'
 import type { ChunkId } from '../../../common/ids.js'
 import type { Checksum64 } from '../../../common/checksum/xxh64.js'
 import { toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import { ManifestState, ReplicaState } from '../schema.js'
 import { count, type OperationContext } from './context.js'
 
@@ -56,7 +56,7 @@ function* changeReferences(ctx: OperationContext, manifest: Uint8Array, referenc
   const row = yield* one(findManifest, { manifest })
   if (!row) return { references: 0, storedBytes: 0 }
   const after = { references: row.reference_count + references, trashed: row.trash_count + trashed }
-  yield* run(setReferences, { manifest, ...after })
+  yield* send(setReferences, { manifest, ...after })
   const before = holderOf(row.reference_count, row.trash_count)
   const now = holderOf(after.references, after.trashed)
   if (before !== now) {
@@ -99,7 +99,7 @@ export function* releaseManifest(
 ): Operation<number> {
   const left = yield* changeReferences(ctx, manifest, -1, from === 'trash' ? -1 : 0)
   if (left.references > 0) return 0
-  yield* run(becomeGarbage, { manifest, now: ctx.nowMs })
+  yield* send(becomeGarbage, { manifest, now: ctx.nowMs })
   return left.storedBytes
 }
 

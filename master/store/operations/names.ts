@@ -7,7 +7,7 @@ import { checkPrecondition, type Precondition } from '../../../common/protocol/p
 import { bucketOf, parseFilePath, type FilePath } from '../../../common/path-name.js'
 import { DAY_MS } from '../../../common/units.js'
 import { toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, run, send, statement, type Operation } from '../engine/statement.js'
 import type { FileColumns, TrashTable } from '../schema.js'
 import { ensureBucket, getBucket } from './buckets.js'
 import { count, logChange, once, type OperationContext, type RequestKey } from './context.js'
@@ -114,15 +114,15 @@ export function* nextGeneration(path: string): Operation<number> {
 /** Makes `row` what stands at its path. What stood there loses its reference. */
 export function* putName(ctx: OperationContext, row: FileColumns): Operation<void> {
   const before = yield* findName(row.path)
-  yield* run(upsert, row)
+  yield* send(upsert, row)
   if (before) yield* releaseManifest(ctx, before.manifest_id)
   yield* count(ctx, 'files', before ? 0 : 1)
   yield* count(ctx, 'fileBytes', row.size_bytes - (before?.size_bytes ?? 0))
 }
 
 function* dropName(ctx: OperationContext, row: FileColumns): Operation<void> {
-  yield* run(remove, { path: row.path })
-  yield* run(retire, { path: row.path, generation: row.generation, now: ctx.nowMs })
+  yield* send(remove, { path: row.path })
+  yield* send(retire, { path: row.path, generation: row.generation, now: ctx.nowMs })
   yield* count(ctx, 'files', -1)
   yield* count(ctx, 'fileBytes', -row.size_bytes)
 }
@@ -158,7 +158,7 @@ export function* removeRow(ctx: OperationContext, row: FileColumns, purge: boole
   const bucket = yield* getBucket(ctx, { name: bucketOf(row.path as FilePath) })
   const trashMs = purge ? 0 : Math.round((bucket?.trashDays ?? 0) * DAY_MS)
   if (trashMs > 0) {
-    yield* run(insertTrash, { ...row, trash_id: ctx.newId(), deleted_ms: ctx.nowMs, purge_ms: ctx.nowMs + trashMs })
+    yield* send(insertTrash, { ...row, trash_id: ctx.newId(), deleted_ms: ctx.nowMs, purge_ms: ctx.nowMs + trashMs })
     yield* trashManifest(ctx, row.manifest_id)
   } else {
     yield* releaseManifest(ctx, row.manifest_id)
@@ -234,7 +234,7 @@ function* undeleteOne(ctx: OperationContext, path: string): Operation<FileInfo> 
   const entry = yield* one(lastTrashed, { path })
   if (!entry) throw new CairnError('TRASH_ENTRY_NOT_FOUND', `The trash holds no file ${path}.`)
   const row: FileColumns = { ...columnsOf(entry), generation: entry.generation + 1, modified_ms: ctx.nowMs }
-  yield* run(removeTrash, { id: entry.trash_id })
+  yield* send(removeTrash, { id: entry.trash_id })
   yield* restoreManifest(ctx, entry.manifest_id)
   yield* putName(ctx, row)
   yield* logChange(ctx, 'file.undeleted', path, { generation: row.generation })
@@ -264,6 +264,6 @@ export function* shortenTrash(ctx: OperationContext, args: { bytes: number; befo
 
 /** @returns what all copies of it take on disks, if nothing else holds them */
 function* dropTrash(ctx: OperationContext, entry: TrashTable): Operation<number> {
-  yield* run(removeTrash, { id: entry.trash_id })
+  yield* send(removeTrash, { id: entry.trash_id })
   return yield* releaseManifest(ctx, entry.manifest_id, 'trash')
 }

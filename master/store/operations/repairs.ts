@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import { repairSpeed, type RepairSpeed } from '../../../common/protocol/cluster.js'
 import type { ChunkId } from '../../../common/ids.js'
 import { toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import { HealthClass } from '../schema.js'
 import { logChange, once, type OperationContext, type RequestKey } from './context.js'
 import { FAILING_ATTEMPTS } from './health.js'
@@ -77,7 +77,7 @@ export function* setRepairSpeed(
 }
 
 function* writeSpeed(ctx: OperationContext, speed: RepairSpeed): Operation<RepairSpeed> {
-  yield* run(writeSetting, { name: SPEED, value: speed })
+  yield* send(writeSetting, { name: SPEED, value: speed })
   yield* logChange(ctx, 'repair.changed', '', { speed })
   return speed
 }

@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import type { ReceiptJson } from '../../../common/protocol/chunk-data.js'
 import type { StoreChange } from '../../../common/protocol/cluster.js'
 import { shardEnd, shardStart, toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, run, send, statement, type Operation } from '../engine/statement.js'
 import { ChunkState, ReplicaState, type ChunkTable, type ReplicaTable } from '../schema.js'
 import type { OperationContext } from './context.js'
 import { forgetChunkWithoutCopies } from './garbage.js'
@@ -107,7 +107,7 @@ export function* enterCopy(
 ): Operation<boolean> {
   const disk = yield* one(diskOf, { disk: toBytes(facts.diskId), server: serverNo })
   if (!disk) return false
-  yield* run(upsert, {
+  yield* send(upsert, {
     server_no: serverNo,
     chunk_id: toBytes(facts.chunkId),
     disk_no: disk.disk_no,
@@ -186,13 +186,13 @@ function* corruptCopy(ctx: OperationContext, server: number, chunk: Uint8Array, 
     // Nobody replaces a bad copy of a chunk on its way out: like its good ones, it is to be deleted.
     const isGoing = (yield* one(findChunk, { chunk }))?.state === ChunkState.deleting
     const state = isGoing ? ReplicaState.deleting : ReplicaState.corrupt
-    yield* run(enterBad, { server, chunk, disk: disk.disk_no, state, now: ctx.nowMs, sequence })
+    yield* send(enterBad, { server, chunk, disk: disk.disk_no, state, now: ctx.nowMs, sequence })
   }
   yield* reassess(ctx, chunk)
 }
 
 function* removeCopy(ctx: OperationContext, server: number, chunk: Uint8Array, sequence: number): Operation<void> {
-  yield* run(removeUpTo, { server, chunk, sequence })
+  yield* send(removeUpTo, { server, chunk, sequence })
   yield* reassess(ctx, chunk)
   yield* forgetChunkWithoutCopies(chunk)
 }

@@ -6,7 +6,7 @@ import { sql } from 'kysely'
 import { CairnError } from '../../../common/errors/cairn-error.js'
 import type { ServerState } from '../../../common/protocol/cluster.js'
 import { BEFORE_ALL_IDS, toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import { ChunkState, ReplicaState } from '../schema.js'
 import { logChange, once, type OperationContext, type RequestKey } from './context.js'
 import { applyState } from './disks.js'
@@ -44,7 +44,7 @@ export function* intendServer(ctx: OperationContext, args: IntendServerArgs): Op
 
 function* intend(ctx: OperationContext, args: IntendServerArgs): Operation<boolean> {
   const { serverNo: server, state, intent, untilMs: until, chunks } = args
-  yield* run(setIntent, { server, state, intent, until, chunks })
+  yield* send(setIntent, { server, state, intent, until, chunks })
   yield* applyState(server, state)
   yield* refreshDomains()
   yield* sweepNow(ctx, server)
@@ -145,7 +145,7 @@ export function* forgetRemoved(ctx: OperationContext, args: { limit: number }): 
   const server = yield* one(removedServer, {})
   if (!server) return false
   for (const row of yield* all(rowsOf, { server: server.server_no, after: BEFORE_ALL_IDS, limit: args.limit })) {
-    yield* run(dropRow, { server: server.server_no, chunk: row.chunk_id })
+    yield* send(dropRow, { server: server.server_no, chunk: row.chunk_id })
     yield* reassess(ctx, row.chunk_id)
     yield* forgetChunkWithoutCopies(row.chunk_id)
   }

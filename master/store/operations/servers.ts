@@ -3,7 +3,7 @@ import { CairnError } from '../../../common/errors/cairn-error.js'
 import type { ServerId } from '../../../common/ids.js'
 import type { DiskReport, MetadataPosition, ServerState } from '../../../common/protocol/cluster.js'
 import { toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import type { ServerTable } from '../schema.js'
 import type { OperationContext } from './context.js'
 import { applyState, findDisk, syncDisks } from './disks.js'
@@ -211,7 +211,7 @@ function* join(ctx: OperationContext, args: RegisterServerArgs): Operation<Serve
     intent_until_ms: null,
     intent_chunks: 0,
   }
-  yield* run(insertServer, row)
+  yield* send(insertServer, row)
   return row
 }
 
@@ -242,7 +242,7 @@ function* comeBack(ctx: OperationContext, before: ServerTable, args: RegisterSer
   if (sameLife && before.intent === 'maintenance') row.state = 'maintenance'
   // What another life of it held is not what it holds now: its copies count again once it has told.
   if (row.state !== 'decommissioned' && (!sameLife || before.state === 'starting')) row.state = 'starting'
-  yield* run(updateServer, row)
+  yield* send(updateServer, row)
   return row
 }
 
@@ -259,7 +259,7 @@ export function* setServerStates(ctx: OperationContext, args: { changes: readonl
   for (const change of args.changes) {
     const { serverNo, state, from } = change
     if (from !== undefined && (yield* one(stateOf, { server: serverNo }))?.state !== from) continue
-    yield* run(setState, { server: serverNo, state })
+    yield* send(setState, { server: serverNo, state })
     yield* applyState(serverNo, state)
     changed.push(change)
   }
@@ -280,7 +280,7 @@ export interface BeatRecord {
 export function* recordBeats(_ctx: OperationContext, args: { beats: readonly BeatRecord[] }): Operation<void> {
   for (const beat of args.beats) {
     const sum = (pick: (disk: DiskReport) => number): number => beat.disks.reduce((total, disk) => total + pick(disk), 0)
-    yield* run(recordBeat, {
+    yield* send(recordBeat, {
       server: beat.serverNo,
       now: beat.atMs,
       used: sum((disk) => disk.usedBytes),

@@ -7,7 +7,7 @@
  */
 import { sql } from 'kysely'
 import { toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import { ChunkState, HealthClass, ReplicaState } from '../schema.js'
 import type { OperationContext } from './context.js'
 import { reassess } from './health.js'
@@ -61,7 +61,7 @@ export function* trimReplica(ctx: OperationContext, args: { chunkId: string; ser
   if (!(yield* isGood ? hasAllCopies(chunk, 'lasting', own) : hasAllCopies(chunk, 'serving'))) return false
   const state = isGood ? ReplicaState.surplus : ReplicaState.deleting
   // Of a surplus copy the time says when its deletion was last asked for: never yet, so it can be given back at once.
-  yield* run(setReplicaState, { server: args.serverNo, chunk, state, now: isGood ? 0 : ctx.nowMs })
+  yield* send(setReplicaState, { server: args.serverNo, chunk, state, now: isGood ? 0 : ctx.nowMs })
   yield* reassess(ctx, chunk)
   return true
 }
@@ -85,7 +85,7 @@ const missedReplicas = statement((db, p: { before: number; limit: number }) =>
 export function* giveBackSurplus(ctx: OperationContext, args: { before: number; limit: number }): Operation<number> {
   const rows = yield* all(missedReplicas, args)
   for (const { server_no: server, chunk_id: chunk } of rows) {
-    yield* run(setReplicaState, { server, chunk, state: ReplicaState.good, now: ctx.nowMs })
+    yield* send(setReplicaState, { server, chunk, state: ReplicaState.good, now: ctx.nowMs })
     yield* reassess(ctx, chunk)
   }
   return rows.length

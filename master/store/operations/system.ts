@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import type { ClusterId } from '../../../common/ids.js'
 import type { MetadataPosition } from '../../../common/protocol/cluster.js'
 import { toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import type { MetaTable } from '../schema.js'
 import { logChange, readCounters, type OperationContext } from './context.js'
 import { refreshDomains } from './domains.js'
@@ -39,7 +39,7 @@ export interface ClusterIdentity {
 
 /** The cluster's identity; made on the first call. */
 export function* ensureCluster(ctx: OperationContext): Operation<ClusterIdentity> {
-  if (!(yield* one(readMeta, {}))) yield* run(insertMeta, { cluster: ctx.newId(), now: ctx.nowMs })
+  if (!(yield* one(readMeta, {}))) yield* send(insertMeta, { cluster: ctx.newId(), now: ctx.nowMs })
   yield* refreshDomains()
   const row = yield* one(readMeta, {})
   if (!row) throw new Error('the meta row was just written')
@@ -68,14 +68,14 @@ export function* deletionsHeldSince(): Operation<number | null> {
  * lapse when the position has grown past what they saw: these are other changes than those that are missing here.
  */
 export function* holdDeletions(ctx: OperationContext): Operation<void> {
-  yield* run(hold, { now: ctx.nowMs })
+  yield* send(hold, { now: ctx.nowMs })
 }
 
 /** An operator has decided that this metadata is what counts: it gets an epoch above all that was seen. */
 export function* acceptMetadata(ctx: OperationContext, args: { seenEpoch: number }): Operation<MetadataPosition> {
   const before = yield* readPosition()
   const epoch = Math.max(before.epoch, args.seenEpoch) + 1
-  yield* run(accept, { epoch })
+  yield* send(accept, { epoch })
   yield* logChange(ctx, 'metadata.accepted', '', { epoch, position: before.position })
   return { epoch, position: before.position }
 }
@@ -89,7 +89,7 @@ export interface StoredKey {
 export function* ensureKeys(ctx: OperationContext, args: { kind: string; fresh: StoredKey }): Operation<StoredKey[]> {
   const rows = yield* all(keysOfKind, { kind: args.kind })
   if (rows.length > 0) return rows.map((row) => ({ keyId: row.key_id, secret: row.secret }))
-  yield* run(insertKey, { ...args.fresh, kind: args.kind, now: ctx.nowMs })
+  yield* send(insertKey, { ...args.fresh, kind: args.kind, now: ctx.nowMs })
   return [args.fresh]
 }
 
@@ -112,7 +112,7 @@ export function* putToken(
   ctx: OperationContext,
   args: { hash: string; name: string; scopes: readonly string[] },
 ): Operation<void> {
-  yield* run(insertToken, { hash: args.hash, name: args.name, scopes: JSON.stringify(args.scopes), now: ctx.nowMs })
+  yield* send(insertToken, { hash: args.hash, name: args.name, scopes: JSON.stringify(args.scopes), now: ctx.nowMs })
 }
 
 /** What the metadata says of space. Stored bytes are those of all wanted copies on disks, footers and padding included. */

@@ -4,7 +4,7 @@ import { CairnError } from '../../../common/errors/cairn-error.js'
 import { storedChunkBytes } from '../../../common/protocol/stored-size.js'
 import type { CompletedChunk } from '../../../common/protocol/uploads.js'
 import { toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import { ChunkState, ReplicaState, type ChunkTable, type ManifestChunkTable, type UploadTable } from '../schema.js'
 import { count, once, type OperationContext, type RequestKey } from './context.js'
 import { isSpread, spreadRule } from './failure-domains.js'
@@ -111,7 +111,7 @@ export function* enterAllocations(
       )
     }
     if (chunk.isNew) {
-      yield* run(insertChunk, {
+      yield* send(insertChunk, {
         chunk_id: toBytes(chunk.chunkId),
         upload_id: upload.upload_id,
         chunk_index: chunk.index,
@@ -176,7 +176,7 @@ export function* enterReports(
     delta += growth.lengthBytes
     stored += growth.storedBytes * upload.replicas
   }
-  if (delta !== 0) yield* run(addUploaded, { id: upload.upload_id, delta, stored })
+  if (delta !== 0) yield* send(addUploaded, { id: upload.upload_id, delta, stored })
   return { ...upload, uploaded_bytes: upload.uploaded_bytes + delta, stored_bytes: upload.stored_bytes + stored }
 }
 
@@ -209,8 +209,8 @@ function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedC
   if (row.state === ChunkState.allocated) {
     // Copies heard of before could not be compared with anything. The receipts enter the right ones; whatever else is
     // out there makes a digest differ, and its server's report is then judged by the root.
-    yield* run(dropCopies, { chunk: row.chunk_id })
-    yield* run(makeLive, { chunk: row.chunk_id, root, now: ctx.nowMs })
+    yield* send(dropCopies, { chunk: row.chunk_id })
+    yield* send(makeLive, { chunk: row.chunk_id, root, now: ctx.nowMs })
     yield* count(ctx, 'liveChunks', 1)
   }
   const live = { state: ChunkState.live, length_bytes: row.length_bytes, root }
@@ -222,7 +222,7 @@ function* report(ctx: OperationContext, upload: UploadTable, reported: ReportedC
 
 function* enter(ctx: OperationContext, upload: UploadTable, reported: ReportedChunk, root: Uint8Array): Operation<Growth> {
   const before = yield* one(findEntry, { manifest: upload.manifest_id, index: reported.index })
-  yield* run(upsertEntry, {
+  yield* send(upsertEntry, {
     manifest_id: upload.manifest_id,
     chunk_index: reported.index,
     chunk_id: toBytes(reported.chunkId),

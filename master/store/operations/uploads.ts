@@ -8,7 +8,7 @@ import { checkPrecondition, type Precondition } from '../../../common/protocol/p
 import type { Adoption } from '../../../common/protocol/uploads.js'
 import { DAY_MS, SECOND_MS } from '../../../common/units.js'
 import { toBytes, toHex } from '../codec.js'
-import { all, one, run, statement, type Operation } from '../engine/statement.js'
+import { all, one, send, statement, type Operation } from '../engine/statement.js'
 import { ChunkState, ManifestState, UploadState, type UploadTable } from '../schema.js'
 import { ensureBucket } from './buckets.js'
 import { once, type OperationContext, type RequestKey } from './context.js'
@@ -163,7 +163,7 @@ export function* openRow(ctx: OperationContext, args: OpenUploadArgs): Operation
   checkPrecondition(args.precondition, args.path, current?.generation)
   const resumable = yield* findResumable(ctx, args)
   if (resumable) {
-    yield* run(adopt, {
+    yield* send(adopt, {
       id: resumable.upload_id,
       owner: args.owner,
       precondition: JSON.stringify(args.precondition),
@@ -190,8 +190,8 @@ export function* openRow(ctx: OperationContext, args: OpenUploadArgs): Operation
     active_ms: ctx.nowMs,
     stored_bytes: 0,
   }
-  yield* run(insertManifest, { manifest: row.manifest_id })
-  yield* run(insert, row)
+  yield* send(insertManifest, { manifest: row.manifest_id })
+  yield* send(insert, row)
   return { row, resumed: false }
 }
 
@@ -231,7 +231,7 @@ function* findResumable(ctx: OperationContext, args: OpenUploadArgs): Operation<
  */
 export function* useUpload(ctx: OperationContext, uploadId: string, writerEpoch: number): Operation<UploadTable> {
   const row = yield* ownUpload(uploadId, writerEpoch)
-  if (row.active_ms !== ctx.nowMs) yield* run(touch, { id: row.upload_id, now: ctx.nowMs })
+  if (row.active_ms !== ctx.nowMs) yield* send(touch, { id: row.upload_id, now: ctx.nowMs })
   return row
 }
 
@@ -259,7 +259,7 @@ const closed = (uploadId: string): CairnError =>
   new CairnError('UPLOAD_CLOSED', `Upload session ${uploadId} is already committed or aborted.`)
 
 export function* closeUpload(ctx: OperationContext, upload: UploadTable, state: number): Operation<void> {
-  yield* run(close, { id: upload.upload_id, state, now: ctx.nowMs })
+  yield* send(close, { id: upload.upload_id, state, now: ctx.nowMs })
   // Chunks that were asked for and never reported: their copies, if any were made, belong to no one.
   for (const chunk of yield* all(unreported, { id: upload.upload_id })) yield* condemnChunk(ctx, chunk.chunk_id)
 }
@@ -324,7 +324,7 @@ function* abort(ctx: OperationContext, uploadId: UploadId): Operation<{ uploadId
 
 function* discard(ctx: OperationContext, row: UploadTable): Operation<void> {
   yield* closeUpload(ctx, row, UploadState.aborted)
-  yield* run(discardManifest, { manifest: row.manifest_id })
+  yield* send(discardManifest, { manifest: row.manifest_id })
 }
 
 /** Drops sessions idle for seven days, those of streams after a day, and forgets ended ones after a day. @returns how many were dropped */
@@ -335,7 +335,7 @@ export function* expireUploads(ctx: OperationContext, args: { limit: number }): 
     limit: args.limit,
   })
   for (const row of rows) yield* discard(ctx, row)
-  yield* run(forget, { before: ctx.nowMs - DAY_MS, limit: args.limit })
+  yield* send(forget, { before: ctx.nowMs - DAY_MS, limit: args.limit })
   return rows.length
 }
 

@@ -9,7 +9,7 @@ import { CairnError } from '../../../common/errors/cairn-error.js'
 import type { CompiledStatement, Operation, Query, Statement } from '../engine/statement.js'
 import type { Schema } from '../schema.js'
 import type { PostgresAddress, PostgresHost } from './address.js'
-import { sqlState } from './failures.js'
+import { failureOf, sqlState } from './failures.js'
 
 /** Compiles without a connection. */
 const compiler = new Kysely<Schema>({
@@ -61,6 +61,13 @@ const types: pg.CustomTypesConfig = {
 /** In one message with what begins a transaction: what the time is where all masters agree on it. */
 const NOW = 'select cast(floor(extract(epoch from clock_timestamp()) * 1000) as bigint) as now_ms'
 
+/**
+ * Every access path has its index; read as a whole, a table that is small yet would be in conflict with each of its writers.
+ * The few tables that are read as a whole look dear by that, and compiling such a query takes 30 ms. An engine that has no such
+ * setting plans otherwise.
+ */
+const PLANNING = ['set enable_seqscan = off', 'set jit = off'] as const
+
 export type Isolation = 'serializable' | 'serializable read only' | 'read committed'
 
 /** A connection whose transaction nobody goes on with is ended by the database after this; a lane is kept for longer. */
@@ -72,6 +79,10 @@ export class PostgresConnection {
   /** Set once it has failed in a way that says nothing about what comes next. */
   #broken = false
   #changes = 0
+  /** The last of the statements whose answers nobody waits for; they come in order. */
+  #sent: Promise<void> | undefined
+  /** What the first of them failed with: the later ones say only that an earlier one has. */
+  #failure: Error | undefined
   #warned = false
 
   private constructor(host: PostgresHost, client: pg.Client) {
@@ -97,6 +108,8 @@ export class PostgresConnection {
       query_timeout: address.answerTimeoutMs,
       keepAlive: true,
       types,
+      // What nobody waits for the answer of is sent together with what comes next.
+      pipeline: true,
     })
     const connection = new PostgresConnection(host, client)
     try {
@@ -130,23 +143,21 @@ export class PostgresConnection {
     await this.control(
       `set statement_timeout = ${address.answerTimeoutMs}; set idle_in_transaction_session_timeout = ${IDLE_IN_TRANSACTION_SECONDS * 1000}`,
     )
-    // Every access path has its index. Read as a whole, a table that is small yet would be in conflict with each of its writers.
-    await this.control('set enable_seqscan = off').catch((error: unknown) => {
-      if (sqlState(error) === undefined) throw error
-    })
+    for (const planning of PLANNING) {
+      await this.control(planning).catch((error: unknown) => {
+        if (sqlState(error) === undefined) throw error
+      })
+    }
   }
 
   /** Begins a transaction. @returns the database's time */
   async begin(isolation: Isolation): Promise<number> {
     this.#changes = 0
+    this.#sent = undefined
+    this.#failure = undefined
     this.#warned = false
     const results = await this.control(`begin isolation level ${isolation}; ${NOW}`)
     return (results[1]?.rows[0] as { now_ms: number }).now_ms
-  }
-
-  /** Whether the transaction has changed anything so far. */
-  get changed(): boolean {
-    return this.#changes > 0
   }
 
   /**
@@ -160,8 +171,9 @@ export class PostgresConnection {
     if (this.#warned) throw new Error('the database has committed with a warning: a standby may not have it')
   }
 
-  /** Undoes the transaction. The connection is of no use when that fails, and says so. */
-  async rollback(): Promise<void> {
+  /** Undoes the transaction that has ended with `error`. The connection is of no use afterwards if it, or this, has lost it. */
+  async rollback(error: unknown): Promise<void> {
+    if (failureOf(error) === 'lost') this.close()
     if (this.#broken) return
     await this.control('rollback').catch(() => this.close())
   }
@@ -176,21 +188,43 @@ export class PostgresConnection {
   async execute<Result>(operation: Operation<Result>): Promise<Result> {
     let step = operation.next()
     while (!step.done) step = operation.next(await this.query(step.value))
+    await this.#settled()
     return step.value
+  }
+
+  /** Whether the operation has changed anything. */
+  get changed(): boolean {
+    return this.#changes > 0
+  }
+
+  /** Waits for what was sent without waiting. @throws what the first of it failed with */
+  async #settled(): Promise<void> {
+    await this.#sent
+    if (this.#failure !== undefined) throw this.#failure
   }
 
   async query(query: Query): Promise<unknown> {
     const { name, sql, bind } = compiledOnce(query.statement)
-    const result = await this.#client.query({ name, text: sql, values: bind(query.params) })
-    if (result.command !== 'SELECT') this.#changes += result.rowCount ?? 0
-    switch (query.kind) {
-      case 'all':
-        return result.rows
-      case 'one':
-        return result.rows[0] as unknown
-      case 'run':
-        return result.rowCount ?? 0
+    const answer = this.#client.query({ name, text: sql, values: bind(query.params) })
+    if (query.kind === 'send') {
+      this.#sent = answer.then(
+        (result) => this.#note(result),
+        (error: Error) => void (this.#failure ??= error),
+      )
+      return undefined
     }
+    let result: pg.QueryResult
+    try {
+      result = await answer
+    } catch (error) {
+      throw this.#failure ?? error
+    }
+    this.#note(result)
+    return query.kind === 'all' ? result.rows : query.kind === 'one' ? (result.rows[0] as unknown) : (result.rowCount ?? 0)
+  }
+
+  #note(result: pg.QueryResult): void {
+    if (result.command !== 'SELECT') this.#changes += result.rowCount ?? 0
   }
 
   /** Ends it without waiting for anything that the other side would have to say. */

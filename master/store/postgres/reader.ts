@@ -74,7 +74,7 @@ export class PostgresReader {
       await connection.commit()
       return value
     } catch (error) {
-      await connection.rollback()
+      await connection.rollback(error)
       throw error
     }
   }

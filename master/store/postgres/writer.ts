@@ -6,9 +6,8 @@
 import { backoffDelayMs } from '../../../common/flow/backoff.js'
 import { Semaphore } from '../../../common/flow/semaphore.js'
 import { sleep, type Clock } from '../../../common/clock/clock.js'
-import { bytesToHex } from '../../../common/ids.js'
+import { bytesToHex, ID_BYTES } from '../../../common/ids.js'
 import type { Random } from '../../../common/random/random.js'
-import { risingId } from '../engine/rising-id.js'
 import type { Operation } from '../engine/statement.js'
 import { isKeptRefusal, keepRefusal, type OperationContext, type RequestKey } from '../operations/context.js'
 import { QUIET_WRITES, writes, type WriteName } from '../operations/index.js'
@@ -108,12 +107,12 @@ export class PostgresWriter {
     const nowMs = await connection.begin('serializable')
     this.#services.onTime(nowMs)
     const { random } = this.#services
-    const ctx: OperationContext = { nowMs, newId: () => risingId(nowMs, random), lane: lane.number }
+    const ctx: OperationContext = { nowMs, newId: () => random.bytes(ID_BYTES), lane: lane.number }
     let outcome: Outcome
     try {
       outcome = await this.#run(connection, ctx, name, args, keepsRefusal)
     } catch (error) {
-      await connection.rollback()
+      await connection.rollback(error)
       if (failureOf(error) !== 'refused') throw error
       return { refusal: error, kept: false }
     }
@@ -123,8 +122,7 @@ export class PostgresWriter {
       await connection.commit(mark)
     } catch (error) {
       // In one message with the mark: an error of either is an error of the transaction, which is then undone.
-      if (failureOf(error) === 'again') await connection.rollback()
-      else connection.close()
+      await connection.rollback(error)
       if (failureOf(error) === 'again' || mark === undefined) throw error
       throw new CommitUnknown(writeId, outcome, error)
     }
@@ -218,7 +216,7 @@ async function ending<T>(connection: PostgresConnection, work: () => Promise<T>)
   try {
     return await work()
   } catch (error) {
-    await connection.rollback()
+    await connection.rollback(error)
     throw error
   }
 }
