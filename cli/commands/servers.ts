@@ -26,6 +26,7 @@ interface ServerFlags extends GlobalOptions, TimerFlags {
   readonly advertise?: string
   readonly dir?: string | string[]
   readonly metadata?: string
+  readonly lease?: number
   readonly rack?: string
   readonly capacity?: number
   readonly reserve?: number
@@ -59,6 +60,7 @@ export function registerServers(program: Command): void {
         'CAIRN_METADATA',
       ),
     )
+    .option('--lease <time>', 'with --metadata: after so long another master takes the place of one that is silent', parseDuration)
     .action((flags: ServerFlags, command: Command) => master(withConfig(flags, command)))
   // A chunkserver is told the timers by the master. It takes the flags all the same, so that one set serves every role.
   addTimerOptions(addServerOptions(program.command('chunkserver'), 0))
@@ -115,6 +117,7 @@ async function master(flags: ServerFlags): Promise<void> {
       runMaster({
         directory,
         // Empty, as a variable of the environment may be, is none.
+        leaseMs: flags.lease,
         metadata: flags.metadata === '' ? undefined : flags.metadata,
         listen: { host: flags.host, port: flags.port },
         settings: timerSettings(flags),

@@ -2,8 +2,8 @@
  * How requests come to a master's routes: the ordinary ones straight from Node's HTTP server, at less than half of what
  * they cost through Express; the health checks too. All else goes to Express, which is loaded when it is first needed.
  */
-import type { RequestListener, ServerResponse } from 'node:http'
-import { toCairnError } from '../../common/errors/cairn-error.js'
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import { CairnError, toCairnError } from '../../common/errors/cairn-error.js'
 import { routeListener, sendError } from '../../common/rpc/http/route-server.js'
 import { RouteTable } from '../../common/rpc/route-table.js'
 import type { Master } from '../master.js'
@@ -23,6 +23,16 @@ export function masterListener(master: Master): RequestListener {
     served.catch((error: unknown) => sendError(response, toCairnError(error)))
   }
   return routeListener({ table: new RouteTable(routes), services: master.routeServices(), fallback: other })
+}
+
+/** What a master answers that stands by: that it lives, and why it does not serve. */
+export function standByListener(
+  request: IncomingMessage,
+  response: ServerResponse,
+  refusal = new CairnError('STARTING', 'The master is starting.'),
+): void {
+  if (request.url === '/livez') sendText(response, { contentType: 'text/plain; charset=utf-8', text: 'ok\n' })
+  else sendError(response, refusal)
 }
 
 function sendText(response: ServerResponse, { contentType, text }: CheckAnswer): void {

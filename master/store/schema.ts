@@ -273,6 +273,18 @@ export interface LaneTable {
   position: number
 }
 
+/** Who of several masters may do what only one may at a time. */
+export interface LeaseTable {
+  name: string
+  holder: string
+  /** How others reach the holder. */
+  address: string
+  /** Rises with each change of hands. Checked in every write that is made under the lease. */
+  term: number
+  /** By the database's clock. */
+  expires_ms: number
+}
+
 export interface Schema {
   meta: MetaTable
   settings: SettingTable
@@ -296,4 +308,5 @@ export interface Schema {
   counters: CounterTable
   change_log: ChangeLogTable
   lanes: LaneTable
+  leases: LeaseTable
 }

@@ -1,6 +1,7 @@
 /** All that every {@link MetadataStore} must do. */
 import { metadataChunksSuite } from './metadata-chunks.suite.js'
 import { metadataJoiningSuite } from './metadata-joining.suite.js'
+import { metadataLeasesSuite } from './metadata-leases.suite.js'
 import { metadataServersSuite } from './metadata-servers.suite.js'
 import { metadataShortUploadsSuite } from './metadata-short-uploads.suite.js'
 import type { StoreUnderTest } from './metadata-store-fixture.js'
@@ -12,4 +13,5 @@ export function metadataStoreSuite(name: string, open: () => Promise<StoreUnderT
   metadataServersSuite(name, open)
   metadataJoiningSuite(name, open)
   metadataShortUploadsSuite(name, open)
+  metadataLeasesSuite(name, open)
 }

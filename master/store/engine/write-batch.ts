@@ -4,11 +4,11 @@
  */
 import { CairnError, systemCode } from '../../../common/errors/cairn-error.js'
 import type { Random } from '../../../common/random/random.js'
-import { QUIET_WRITES, writes, type WriteName } from '../operations/index.js'
+import { QUIET_WRITES, type WriteName } from '../operations/index.js'
+import { runWrite } from '../operations/run-write.js'
 import { isKeptRefusal, keepRefusal, type OperationContext, type RequestKey } from '../operations/context.js'
 import { risingId } from './rising-id.js'
 import type { SqliteConnection } from './sqlite-connection.js'
-import type { Operation } from './statement.js'
 
 export interface WriteRequest {
   readonly name: WriteName
@@ -69,10 +69,9 @@ function commitBatch(connection: SqliteConnection, requests: readonly WriteReque
 
 function runOne(connection: SqliteConnection, context: OperationContext, request: WriteRequest): WriteOutcome {
   const { native } = connection
-  const operation = writes[request.name] as unknown as (ctx: OperationContext, args: unknown) => Operation<unknown>
   connection.control('SAVEPOINT operation')
   try {
-    const value = connection.execute(operation(context, request.args))
+    const value = connection.execute(runWrite(context, request.name, request.args))
     connection.control('RELEASE operation')
     return { ok: true, value }
   } catch (error) {

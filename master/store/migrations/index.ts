@@ -5,12 +5,14 @@ import { initial } from './0001-initial.js'
 import { serversLife } from './0002-servers-life.js'
 import { healthLength } from './0003-health-length.js'
 import { lanes } from './0004-lanes.js'
+import { leases } from './0005-leases.js'
 
 const MIGRATIONS: Readonly<Record<string, (flavour: Flavour) => readonly string[]>> = {
   '0001-initial': initial,
   '0002-servers-life': serversLife,
   '0003-health-length': healthLength,
   '0004-lanes': lanes,
+  '0005-leases': leases,
 }
 
 /** The statements of each migration, in the words of an engine. */

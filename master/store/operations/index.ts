@@ -5,6 +5,7 @@ import { pruneRequests, type OperationContext } from './context.js'
 import { collectManifests, condemnAllocations, condemnOrphans, handOutDeletions, listDeletions, markDeleting } from './garbage.js'
 import { chunkHealth, deferRepairs, listMovable, listUnhealthy, sweepServers, wakeRepairs } from './health.js'
 import { createJob, getJob, listJobs, pruneJobs, stepJobs } from './jobs.js'
+import { releaseLease, takeLease } from './leases.js'
 import { listPage } from './listing.js'
 import { findManifestChunk, listManifestChunks } from './manifests.js'
 import { copyFile, deleteFile, pruneRetiredNames, purgeTrash, renameFile, shortenTrash, statFile, undeleteFile } from './names.js'
@@ -40,6 +41,8 @@ const plain =
 export const writes = {
   ensureCluster: (ctx: OperationContext, _args: Record<string, never>) => ensureCluster(ctx),
   ensureKeys,
+  takeLease,
+  releaseLease,
   holdDeletions,
   acceptMetadata,
   putToken,
@@ -127,4 +130,4 @@ export type ReadName = keyof Reads
  * What an idle cluster writes all the time does not raise the position: an older database, put back, would otherwise soon
  * have passed what chunkservers have seen of the newer one.
  */
-export const QUIET_WRITES: ReadonlySet<WriteName> = new Set<WriteName>(['recordBeats', 'handOutDeletions'])
+export const QUIET_WRITES: ReadonlySet<WriteName> = new Set<WriteName>(['recordBeats', 'handOutDeletions', 'takeLease', 'releaseLease'])

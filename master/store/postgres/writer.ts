@@ -8,9 +8,9 @@ import { Semaphore } from '../../../common/flow/semaphore.js'
 import { sleep, type Clock } from '../../../common/clock/clock.js'
 import { bytesToHex, ID_BYTES } from '../../../common/ids.js'
 import type { Random } from '../../../common/random/random.js'
-import type { Operation } from '../engine/statement.js'
 import { isKeptRefusal, keepRefusal, type OperationContext, type RequestKey } from '../operations/context.js'
-import { QUIET_WRITES, writes, type WriteName } from '../operations/index.js'
+import { QUIET_WRITES, type WriteName } from '../operations/index.js'
+import { runWrite } from '../operations/run-write.js'
 import type { PostgresAddress } from './address.js'
 import type { PostgresConnection } from './connection.js'
 import { failureOf, sqlState, toStoreError, unavailable } from './failures.js'
@@ -136,11 +136,10 @@ export class PostgresWriter {
     args: unknown,
     keepsRefusal: boolean,
   ): Promise<Outcome> {
-    const operation = writes[name] as unknown as (ctx: OperationContext, args: unknown) => Operation<unknown>
-    if (!keepsRefusal) return { value: await connection.execute(operation(ctx, args)) }
+    if (!keepsRefusal) return { value: await connection.execute(runWrite(ctx, name, args)) }
     await connection.control('savepoint operation')
     try {
-      return { value: await connection.execute(operation(ctx, args)) }
+      return { value: await connection.execute(runWrite(ctx, name, args)) }
     } catch (error) {
       const { request } = args as { readonly request?: RequestKey }
       if (!request || !isKeptRefusal(error)) throw error
