@@ -126,7 +126,7 @@ export class Servers {
       logDirectory: this.logDirectory,
       args: ['--port', '0', '--log-level', this.#options.logLevel ?? 'info', ...args],
       // Nothing of the tester's own settings reaches the cluster.
-      env: { CAIRN_MASTER: '', CAIRN_TOKEN: '', CAIRN_ZONE: '', ...env },
+      env: { CAIRN_MASTER: '', CAIRN_TOKEN: '', CAIRN_ZONE: '', CAIRN_METADATA: '', ...env },
     }
     const child = new Child(spec, {
       clock: this.#clock,
