@@ -18,7 +18,15 @@ import { FIRST_CONTACT_PATIENCE_MS, MASTER_PATIENCE_MS, type ClientParts, type R
 const CALL_TIMEOUT_MS = 20 * SECOND_MS
 const BACKOFF = { firstMs: 50, maxMs: 1_000 }
 /** Another master, or the same one a little later, may do better. */
-const TRANSIENT = ['CONNECTION_FAILED', 'TIMEOUT', 'STARTING', 'SHUTTING_DOWN', 'BUSY', 'METADATA_UNAVAILABLE', 'NOT_ACTIVE'] as const
+const TRANSIENT = [
+  'CONNECTION_FAILED',
+  'TIMEOUT',
+  'STARTING',
+  'SHUTTING_DOWN',
+  'BUSY',
+  'METADATA_UNAVAILABLE',
+  'NOT_ACTIVE',
+] as const
 
 export interface ApiInput<E> {
   readonly params?: EndpointTypes<E>['params']

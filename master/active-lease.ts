@@ -60,7 +60,9 @@ export class ActiveLease {
     const address = this.#other?.address
     return new CairnError(
       'NOT_ACTIVE',
-      address ? `This master stands by; ${address} is active. Ask there.` : 'This master stands by, and no other is known to be active yet.',
+      address
+        ? `This master stands by; ${address} is active. Ask there.`
+        : 'This master stands by, and no other is known to be active yet.',
       address ? { data: { active: address } } : {},
     )
   }
@@ -70,8 +72,7 @@ export class ActiveLease {
     await this.#asking.stop()
     this.#validUntilMs = -Infinity
     const { store, holder } = this.#options
-    if (this.#term !== undefined)
-      await store.releaseLease({ name: NAME, holder, term: this.#term }).catch(() => undefined)
+    if (this.#term !== undefined) await store.releaseLease({ name: NAME, holder, term: this.#term }).catch(() => undefined)
   }
 
   async #ask(): Promise<void> {

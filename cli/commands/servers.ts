@@ -60,7 +60,11 @@ export function registerServers(program: Command): void {
         'CAIRN_METADATA',
       ),
     )
-    .option('--lease <time>', 'with --metadata: after so long another master takes the place of one that is silent', parseDuration)
+    .option(
+      '--lease <time>',
+      'with --metadata: after so long another master takes the place of one that is silent',
+      parseDuration,
+    )
     .action((flags: ServerFlags, command: Command) => master(withConfig(flags, command)))
   // A chunkserver is told the timers by the master. It takes the flags all the same, so that one set serves every role.
   addTimerOptions(addServerOptions(program.command('chunkserver'), 0))

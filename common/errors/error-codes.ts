@@ -338,13 +338,7 @@ export const ERROR_CODES = define({
     action: 'retry',
     meaning: 'No master answers at the given address. Check --master / CAIRN_MASTER and that the cluster is up.',
   },
-  NOT_ACTIVE: {
-    httpStatus: 503,
-    exitCode: 5,
-    action: 'retry',
-    meaning:
-      'This master stands by, or has just lost its place to another: one master of a cluster acts at a time. Nothing was changed; ask the others that --master names.',
-  },
+  NOT_ACTIVE: { httpStatus: 503, exitCode: 5, action: 'retry', meaning: 'Another master of the cluster acts. Ask that one.' },
   METADATA_UNAVAILABLE: {
     httpStatus: 503,
     exitCode: 5,

@@ -7,7 +7,8 @@ import type { LeaseKey } from './operations/leases.js'
 export function leasedStore(store: MetadataStore, lease: LeaseKey): MetadataStore {
   const operations = store as unknown as Record<string, (args: object) => Promise<unknown>>
   const leased: Record<string, (args: object) => Promise<unknown>> = {}
-  for (const name of Object.keys(writes)) leased[name] = (args) => (operations[name] as (args: object) => Promise<unknown>)({ ...args, lease })
+  for (const name of Object.keys(writes))
+    leased[name] = (args) => (operations[name] as (args: object) => Promise<unknown>)({ ...args, lease })
   const close = async (): Promise<void> => undefined
-  return { ...store, ...leased, close, [Symbol.asyncDispose]: close } as MetadataStore
+  return { ...store, ...leased, close, [Symbol.asyncDispose]: close }
 }

@@ -39,7 +39,10 @@ export function metadataLeasesSuite(name: string, open: () => Promise<StoreUnder
       const after = await take('a')
       expect(after).toMatchObject({ held: true, term: 1 })
       expect(after.expiresMs).toBeGreaterThan(before)
-      expect(await store.takeLease({ name: 'other', holder: 'b', address: '', ttlMs: TTL_MS })).toMatchObject({ held: true, term: 1 })
+      expect(await store.takeLease({ name: 'other', holder: 'b', address: '', ttlMs: TTL_MS })).toMatchObject({
+        held: true,
+        term: 1,
+      })
     })
 
     test('when its time is over another may take it, in a higher term; who comes back late does not', async () => {

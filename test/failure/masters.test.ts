@@ -78,7 +78,12 @@ describeOnPostgres('two masters on one PostgreSQL', () => {
   /** Which of the masters answers for the cluster; undefined while none does. */
   async function activeOne(): Promise<number | undefined> {
     const ready = await Promise.all(
-      urls.map((url) => fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1_000) }).then((answer) => answer.ok, () => false)),
+      urls.map((url) =>
+        fetch(`${url}/readyz`, { signal: AbortSignal.timeout(1_000) }).then(
+          (answer) => answer.ok,
+          () => false,
+        ),
+      ),
     )
     expect(ready.filter(Boolean).length).toBeLessThanOrEqual(1)
     return ready.includes(true) ? ready.indexOf(true) : undefined
@@ -99,56 +104,64 @@ describeOnPostgres('two masters on one PostgreSQL', () => {
     expect(Buffer.concat(pieces).equals(content)).toBe(true)
   }
 
-  test('when the active one is killed again and again the other goes on, and no upload fails', async () => {
-    await until(async () => (await activeOne()) !== undefined)
-    let stopped = false
-    const written: string[] = []
-    const writers = ['a', 'b'].map(async (name) => {
-      for (let count = 0; !stopped; count += 1) {
-        await put(`/b/${name}/${count}`)
-        written.push(`/b/${name}/${count}`)
+  test(
+    'when the active one is killed again and again the other goes on, and no upload fails',
+    async () => {
+      await until(async () => (await activeOne()) !== undefined)
+      let stopped = false
+      const written: string[] = []
+      const writers = ['a', 'b'].map(async (name) => {
+        for (let count = 0; !stopped; count += 1) {
+          await put(`/b/${name}/${count}`)
+          written.push(`/b/${name}/${count}`)
+        }
+      })
+      const term = await termOf()
+      for (let round = 0; round < 3; round += 1) {
+        const before = written.length
+        await until(async () => written.length > before + 3)
+        const active = await activeOne()
+        if (active !== undefined) process.kill(masters[active]?.pid ?? 0, 'SIGKILL')
       }
-    })
-    const term = await termOf()
-    for (let round = 0; round < 3; round += 1) {
       const before = written.length
       await until(async () => written.length > before + 3)
-      const active = await activeOne()
-      if (active !== undefined) process.kill(masters[active]?.pid ?? 0, 'SIGKILL')
-    }
-    const before = written.length
-    await until(async () => written.length > before + 3)
-    stopped = true
-    await Promise.all(writers)
-    expect(await termOf()).toBeGreaterThan(term)
-    for (const name of written) await expectContent(name)
-  }, WITHIN_MS)
+      stopped = true
+      await Promise.all(writers)
+      expect(await termOf()).toBeGreaterThan(term)
+      for (const name of written) await expectContent(name)
+    },
+    WITHIN_MS,
+  )
 
-  test('one that stood still for longer than its lease is refused when it wakes up, and stands by from then on', async () => {
-    await until(async () => (await activeOne()) !== undefined)
-    await put('/b/before')
-    const sleeper = (await activeOne()) ?? 0
-    const term = await termOf()
-    const { pid } = masters[sleeper] as Child
-    process.kill(pid, 'SIGSTOP')
-    await until(async () => (await termOf()) > term)
-    await put('/b/meanwhile')
-    // Its socket takes the request while it sleeps; it answers once it is awake, and must not act on it.
-    const late = fetch(`${urls[sleeper]}/v1/files/b/before`, {
-      method: 'DELETE',
-      headers: { authorization: `Bearer ${TOKENS.root}` },
-    }).then(
-      (answer) => answer.status,
-      () => 503,
-    )
-    process.kill(pid, 'SIGCONT')
-    expect(await late).toBe(503)
-    await until(async () => {
-      const answer = await fetch(`${urls[sleeper]}/readyz`).catch(() => undefined)
-      return answer?.status === 503 && (masters[sleeper]?.pid ?? pid) !== pid
-    })
-    expect(await activeOne()).toBe(1 - sleeper)
-    await expectContent('/b/before')
-    await expectContent('/b/meanwhile')
-  }, WITHIN_MS)
+  test(
+    'one that stood still for longer than its lease is refused when it wakes up, and stands by from then on',
+    async () => {
+      await until(async () => (await activeOne()) !== undefined)
+      await put('/b/before')
+      const sleeper = (await activeOne()) ?? 0
+      const term = await termOf()
+      const { pid } = masters[sleeper] as Child
+      process.kill(pid, 'SIGSTOP')
+      await until(async () => (await termOf()) > term)
+      await put('/b/meanwhile')
+      // Its socket takes the request while it sleeps; it answers once it is awake, and must not act on it.
+      const late = fetch(`${urls[sleeper]}/v1/files/b/before`, {
+        method: 'DELETE',
+        headers: { authorization: `Bearer ${TOKENS.root}` },
+      }).then(
+        (answer) => answer.status,
+        () => 503,
+      )
+      process.kill(pid, 'SIGCONT')
+      expect(await late).toBe(503)
+      await until(async () => {
+        const answer = await fetch(`${urls[sleeper]}/readyz`).catch(() => undefined)
+        return answer?.status === 503 && (masters[sleeper]?.pid ?? pid) !== pid
+      })
+      expect(await activeOne()).toBe(1 - sleeper)
+      await expectContent('/b/before')
+      await expectContent('/b/meanwhile')
+    },
+    WITHIN_MS,
+  )
 })

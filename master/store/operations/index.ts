@@ -130,4 +130,9 @@ export type ReadName = keyof Reads
  * What an idle cluster writes all the time does not raise the position: an older database, put back, would otherwise soon
  * have passed what chunkservers have seen of the newer one.
  */
-export const QUIET_WRITES: ReadonlySet<WriteName> = new Set<WriteName>(['recordBeats', 'handOutDeletions', 'takeLease', 'releaseLease'])
+export const QUIET_WRITES: ReadonlySet<WriteName> = new Set<WriteName>([
+  'recordBeats',
+  'handOutDeletions',
+  'takeLease',
+  'releaseLease',
+])

@@ -11,9 +11,7 @@ import type { OperationContext } from './context.js'
 
 const find = statement((db, p: { name: string }) => db.selectFrom('leases').selectAll().where('name', '=', p.name))
 const insert = statement((db, p: LeaseTable) =>
-  db
-    .insertInto('leases')
-    .values({ name: p.name, holder: p.holder, address: p.address, term: p.term, expires_ms: p.expires_ms }),
+  db.insertInto('leases').values({ name: p.name, holder: p.holder, address: p.address, term: p.term, expires_ms: p.expires_ms }),
 )
 const update = statement((db, p: LeaseTable) =>
   db
@@ -77,10 +75,7 @@ const toState = (row: LeaseTable, held: boolean): LeaseState => ({
 })
 
 /** Gives the lease up before its time. @returns false when it is somebody else's by now */
-export function* releaseLease(
-  _ctx: OperationContext,
-  args: { name: string; holder: string; term: number },
-): Operation<boolean> {
+export function* releaseLease(_ctx: OperationContext, args: { name: string; holder: string; term: number }): Operation<boolean> {
   return (yield* run(expire, args)) > 0
 }
 
