@@ -18,7 +18,7 @@ export interface ActiveLeaseOptions {
   readonly clock: Clock
   readonly log: Logger
   readonly store: Pick<MetadataStore, 'takeLease' | 'releaseLease'>
-  /** This process, and how others reach it. */
+  /** This master, whichever process of it, and how others reach it. */
   readonly holder: string
   readonly address: string
   readonly ttlMs: number
@@ -78,7 +78,7 @@ export class ActiveLease {
   async #ask(): Promise<void> {
     const { clock, store, holder, address, ttlMs, log } = this.#options
     const askedMs = clock.monotonic()
-    const state = await store.takeLease({ name: NAME, holder, address, ttlMs })
+    const state = await store.takeLease({ name: NAME, holder, address, ttlMs, anew: this.#term === undefined })
     if (!state.held || (this.#term !== undefined && state.term !== this.#term)) {
       this.#other = state
       if (this.#term === undefined) return

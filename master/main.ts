@@ -4,7 +4,6 @@ import path from 'node:path'
 import { hashToken } from '../common/auth/signing.js'
 import { SystemClock } from '../common/clock/system-clock.js'
 import { lockDirectory } from '../common/disk/directory-lock.js'
-import { bytesToHex, ID_BYTES } from '../common/ids.js'
 import type { Logger } from '../common/observe/logger.js'
 import { SystemRandom } from '../common/random/system-random.js'
 import { listenNode, type RunningServer } from '../common/rpc/http/node-server.js'
@@ -14,6 +13,7 @@ import { ActiveLease } from './active-lease.js'
 import { masterListener, standByListener } from './api/listener.js'
 import { Master, type BootstrapToken } from './master.js'
 import type { MasterSettings } from './settings.js'
+import { holderId } from './store/holder-id.js'
 import { leasedStore } from './store/leased-store.js'
 import type { MetadataStore } from './store/metadata-store.js'
 import { openSqliteStore } from './store/sqlite-store.js'
@@ -91,7 +91,7 @@ async function runAmongOthers(store: MetadataStore, options: MasterProcessOption
       clock: new SystemClock(),
       log: options.log,
       store,
-      holder: bytesToHex(new SystemRandom().bytes(ID_BYTES)),
+      holder: holderId(options.directory, new SystemRandom()),
       address: server.url,
       ttlMs: options.leaseMs ?? LEASE_MS,
       onActive: async (key) => {

@@ -5,6 +5,7 @@
 import type { Clock } from '../../common/clock/clock.js'
 import { SystemClock } from '../../common/clock/system-clock.js'
 import type { Random } from '../../common/random/random.js'
+import { HOUR_MS } from '../../common/units.js'
 import { SystemRandom } from '../../common/random/system-random.js'
 import type { MetadataStore } from './metadata-store.js'
 import { reads, writes, type ReadName, type WriteName } from './operations/index.js'
@@ -13,6 +14,8 @@ import { migrate } from './postgres/migrate.js'
 import { PostgresPool } from './postgres/pool.js'
 import { PostgresReader } from './postgres/reader.js'
 import { PostgresWriter } from './postgres/writer.js'
+
+const MIGRATION_ANSWER_MS = 1 * HOUR_MS
 
 export interface PostgresStoreOptions {
   /** Told of each transaction that is run again, and why. */
@@ -24,13 +27,14 @@ export interface PostgresStoreOptions {
 /** Opens the metadata at `address`, and makes or mends its tables. @throws `METADATA_UNAVAILABLE`, `USAGE` */
 export async function openPostgresStore(address: PostgresAddress, options: PostgresStoreOptions = {}): Promise<MetadataStore> {
   const { clock = new SystemClock(), random = new SystemRandom(), onRetry = () => undefined } = options
-  const pool = new PostgresPool(address)
+  // A statement of a migration may rewrite a table.
+  const migrating = new PostgresPool({ ...address, connectionsMax: 1, answerTimeoutMs: MIGRATION_ANSWER_MS })
   try {
-    await migrate(pool, address, clock, random)
-  } catch (error) {
-    pool.close()
-    throw error
+    await migrate(migrating, address, clock, random)
+  } finally {
+    migrating.close()
   }
+  const pool = new PostgresPool(address)
   const time = new DatabaseTime(clock)
   const writer = new PostgresWriter(pool, address, { clock, random, onRetry, onTime: (nowMs) => time.heard(nowMs) })
   const reader = new PostgresReader(pool, address, { clock, random, onRetry, now: () => time.now() })

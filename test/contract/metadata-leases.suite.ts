@@ -51,6 +51,17 @@ export function metadataLeasesSuite(name: string, open: () => Promise<StoreUnder
       expect(await take('a')).toMatchObject({ held: false, term: 2, holder: 'b' })
     })
 
+    test('a holder that was started again has it at once, in a higher term, and its earlier life writes nothing more', async () => {
+      const { term } = await take('a')
+      const again = await store.takeLease({ name: 'l', holder: 'a', address: '', ttlMs: 3_600_000, anew: true })
+      expect(again).toMatchObject({ held: true, term: term + 1 })
+      const earlier = leasedStore(store, { name: 'l', term })
+      await expect(earlier.putBucket({ name: 'b', changes: {}, defaults: DEFAULTS })).rejects.toMatchObject({
+        code: 'NOT_ACTIVE',
+      })
+      expect(await store.takeLease({ name: 'l', holder: 'b', address: '', ttlMs: 1, anew: true })).toMatchObject({ held: false })
+    })
+
     test('when it was given up another may take it at once', async () => {
       const { term } = await take('a')
       expect(await store.releaseLease({ name: 'l', holder: 'b', term })).toBe(false)

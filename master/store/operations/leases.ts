@@ -49,6 +49,11 @@ export interface TakeLeaseArgs {
   readonly holder: string
   readonly address: string
   readonly ttlMs: number
+  /**
+   * The holder has only now been started: what its earlier life had under way is not gone on with. It need not wait for that
+   * one's time to be over, and gets a term of its own.
+   */
+  readonly anew?: boolean
 }
 
 /** Takes the lease, or prolongs it, if it is free or the asker's. Who had it last, and nobody since, has it in the same term. */
@@ -59,7 +64,7 @@ export function* takeLease(ctx: OperationContext, args: TakeLeaseArgs): Operatio
     name: args.name,
     holder: args.holder,
     address: args.address,
-    term: before?.holder === args.holder ? before.term : (before?.term ?? 0) + 1,
+    term: before?.holder === args.holder && !args.anew ? before.term : (before?.term ?? 0) + 1,
     expires_ms: ctx.nowMs + args.ttlMs,
   }
   yield* send(before ? update : insert, row)

@@ -85,7 +85,8 @@ function decoded(part: string): string {
   try {
     return decodeURIComponent(part)
   } catch {
-    throw bad(`${part} is not percent-encoded as it should be`)
+    // Not which: it may be the password.
+    throw bad('a part of it is not percent-encoded as it should be')
   }
 }
 
@@ -94,9 +95,10 @@ function hostsOf(list: string, ports: string | undefined): PostgresHost[] {
   return list.split(',').map((entry, index) => {
     const match = /^(?:\[(?<v6>[^\]]+)\]|(?<name>[^:]*))(?::(?<port>\d+))?$/.exec(entry)
     const host = match?.groups?.['v6'] ?? match?.groups?.['name']
-    if (!host) throw bad(list === '' ? 'it names no host' : `${entry} is no host`)
+    // An @ in it comes from a password that is not percent-encoded.
+    if (!host || host.includes('@')) throw bad(list === '' ? 'it names no host' : 'one of its hosts is none')
     const port = Number(match?.groups?.['port'] ?? each[index] ?? each[0] ?? PORT)
-    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw bad(`${entry} has no valid port`)
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw bad(`the port ${port} of a host is not valid`)
     return { host, port }
   })
 }

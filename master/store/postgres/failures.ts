@@ -37,6 +37,9 @@ const LOST: ReadonlySet<string> = new Set([
   'XX002', // index corrupted
 ])
 
+/** Wrong user or password, no such database, no rights. */
+const REFUSES_US = /^(28...|3D000|42501)$/
+
 const SQLSTATE = /^[0-9A-Z]{5}$/
 
 /** The SQLSTATE of an error that the database has sent. */
@@ -64,6 +67,15 @@ export function toStoreError(error: unknown): unknown {
   }
   if (state === '22021' || state === '22P05') {
     return new CairnError('INVALID_ARGUMENT', `The metadata database cannot keep this text: ${text}.`, { cause: error })
+  }
+  if (state !== undefined && REFUSES_US.test(state)) {
+    return new CairnError(
+      'USAGE',
+      `The metadata database refuses this master: ${text}. Check the address, the user and its rights.`,
+      {
+        cause: error,
+      },
+    )
   }
   if (failureOf(error) === 'refused') return error
   return unavailable(`${state ?? systemCode(error) ?? 'no answer'}: ${text}`, error)

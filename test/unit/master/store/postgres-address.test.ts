@@ -43,7 +43,9 @@ describe('the address of a PostgreSQL', () => {
     ['postgres://u@h/d?pool_max=2&writers_max=2', /writers_max/],
     ['postgres://u@h/d?sslmod=verify-full', /sslmod/],
     ['postgres://u:%zz@h/d', /percent/],
+    ['postgres://u:a@b@h/d', /host/],
   ])('%s is refused', (url, why) => {
     expect(() => parsePostgresUrl(url)).toThrow(why)
+    expect(() => parsePostgresUrl(url)).not.toThrow(/b@h|%zz/)
   })
 })
