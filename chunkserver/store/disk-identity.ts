@@ -50,11 +50,10 @@ export async function makeLayout(disk: Disk, directory: string): Promise<void> {
     const name = shard.toString(16).padStart(2, '0')
     if (!present.has(name)) await disk.makeDirectory(path.join(chunks, name))
   }
-  if (present.size < SHARD_COUNT) {
-    await disk.syncDirectory(chunks)
-    await disk.syncDirectory(directory)
-    await disk.syncDirectory(path.dirname(directory))
-  }
+  // Also when all were there: an earlier start may have made them and come no further.
+  await disk.syncDirectory(chunks)
+  await disk.syncDirectory(directory)
+  await disk.syncDirectory(path.dirname(directory))
 }
 
 /** Whether the directory still is the one that was opened: not removed, not an empty place where a disk was mounted, not another disk. */

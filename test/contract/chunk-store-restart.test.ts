@@ -223,3 +223,22 @@ test('a replaced copy that has two names in quarantine after a power cut keeps o
     return
   }
 })
+
+test('directories that a start made and could not sync are synced by the next one', async () => {
+  const disk = new MemoryDisk()
+  const open = (): Promise<FileChunkStore> => FileChunkStore.open({ ...common, disk, directories: ['/data'] })
+  disk.fault = (operation, file) => {
+    if (operation === 'syncDirectory') throw systemError('EIO', file)
+  }
+  await expect(open()).rejects.toMatchObject({ code: 'EIO' })
+  disk.fault = undefined
+  const store = await open()
+  store.startSequence(1000)
+  const chunk = newChunk(MiB)
+  await put(store, chunk, dataOf(MiB))
+  await store.close()
+  disk.crash()
+  const again = await open()
+  expect(again.find(chunk.chunkId)).toBeDefined()
+  await again.close()
+})

@@ -5,7 +5,7 @@ import type { ChunkId } from '../../../common/ids.js'
 import { SeededRandom } from '../../../common/random/seeded-random.js'
 import { checkMetadata } from './check-metadata.js'
 import type { SimServer } from '../../support/sim-cluster.js'
-import { copiesOn, goodHolders, isGood, type Copy } from './cluster-copies.js'
+import { copiesOn, goodHolders, isGood, usableDisks, type Copy } from './cluster-copies.js'
 import { Violation } from './model.js'
 import { readPath } from './reads.js'
 import { HANG_MS } from './disk-faults.js'
@@ -66,8 +66,7 @@ async function wait(world: World, withinMs: number, what: string, unmet: () => s
 /** A disk that has failed is out of use until somebody has looked at it and starts its server again. */
 function tend(world: World): void {
   for (const [index, server] of world.cluster.servers.entries()) {
-    const usable = server.running?.store.disks().filter((disk) => disk.state !== 'failed').length ?? Infinity
-    if (usable >= server.disks.size) continue
+    if (usableDisks(server) >= server.disks.size) continue
     world.note(`restart ${server.node} for its failed disk`)
     world.cluster.killProcess(index)
     void world.start(index)

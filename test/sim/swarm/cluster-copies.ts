@@ -121,3 +121,7 @@ function isGoodFile(disk: MemoryDisk, directory: string, chunkId: string, unread
 export function goodHolders(servers: readonly SimServer[], chunkId: string, unreadable: Unreadable): SimServer[] {
   return servers.filter((server) => [...server.disks].some(([directory, disk]) => isGood(disk, directory, chunkId, unreadable)))
 }
+
+/** How many of its disks a server uses: not those that have failed or that its start left out. */
+export const usableDisks = (server: SimServer): number =>
+  server.running?.store.disks().filter((disk) => disk.state !== 'failed').length ?? Infinity

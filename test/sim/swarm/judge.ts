@@ -2,6 +2,7 @@
 import { CairnError, isCairnError } from '../../../common/errors/cairn-error.js'
 import type { ErrorCode } from '../../../common/errors/error-codes.js'
 import { SECOND_MS } from '../../../common/units.js'
+import { usableDisks } from './cluster-copies.js'
 import { Violation, type Change } from './model.js'
 import type { Actor } from './workload.js'
 import type { World } from './world.js'
@@ -72,10 +73,9 @@ function judgeFailure(
   if (isRefused) onRefused(failure.code)
 }
 
-/** A disk that has failed counts as gone, until its server is started again: what lies on it alone is lost for so long. */
+/** A disk that has failed or was left out counts as gone, until its server is started again: what lies on it alone is lost for so long. */
 const isExcused = (world: World, code: ErrorCode): boolean =>
-  code === 'DATA_LOST' &&
-  world.members.some((server) => server.running?.store.disks().some((disk) => disk.state === 'failed') === true)
+  code === 'DATA_LOST' && world.members.some((server) => usableDisks(server) < server.disks.size)
 
 /** A signal that aborts after a while, now and then. */
 export function maybeAborted(actor: Actor): { readonly signal?: AbortSignal } {
