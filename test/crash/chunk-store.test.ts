@@ -12,6 +12,7 @@ import type { NewChunk } from '../../chunkserver/store/chunk-store.js'
 import { FileChunkStore } from '../../chunkserver/store/file-chunk-store.js'
 import { PACKED_CHUNK_BYTES_MAX } from '../../chunkserver/store/pack-record.js'
 import { xxh64 } from '../../common/checksum/xxh64.js'
+import type { Timer } from '../../common/clock/clock.js'
 import { VirtualClock } from '../../common/clock/virtual-clock.js'
 import type { Disk } from '../../common/disk/disk.js'
 import { newId, type ChunkId, type ClusterId, type ServerId } from '../../common/ids.js'
@@ -102,9 +103,18 @@ class Recording {
   }
 }
 
+/** No time passes, but what is due at once happens. */
+class StandingClock extends VirtualClock {
+  override setTimer(delayMs: number, callback: () => void): Timer {
+    if (delayMs > 0) return super.setTimer(delayMs, callback)
+    const handle = setImmediate(callback)
+    return { cancel: () => clearImmediate(handle) }
+  }
+}
+
 const openStore = async (disk: Disk, { directories, packedBytesMax }: Layout): Promise<FileChunkStore> => {
   const store = await FileChunkStore.open({
-    clock: new VirtualClock(),
+    clock: new StandingClock(),
     random: new SeededRandom(1),
     log: silentLogger,
     disk,

@@ -256,7 +256,7 @@ export const MASTER_MUTANTS: readonly Mutant[] = [
     name: 'undelete-without-reference',
     bug: 'The trash is emptied without its entries being taken away: what is undeleted then has no chunks.',
     file: `${OPERATIONS}/names.ts`,
-    find: '  yield* run(removeTrash, { id: entry.trash_id })\n  return yield* releaseManifest',
+    find: '  yield* send(removeTrash, { id: entry.trash_id })\n  return yield* releaseManifest',
     replace: '  return yield* releaseManifest',
     caughtBy: [
       jest(
