@@ -11,7 +11,7 @@ import { sleep } from '../../common/clock/clock.js'
 import { SeededRandom } from '../../common/random/seeded-random.js'
 import { startCluster } from '../../testing/index.js'
 
-const KILLS = Number(process.env['CAIRN_CRASH_SAMPLES'] ?? 1) * 20
+const KILLS = Number(process.env['CAIRN_CRASH_SAMPLES'] ?? 1) * 12
 const WORKERS = 4
 const KEYS_EACH = 5
 /** Between a restart and the next kill at most: operations acknowledged, and then milliseconds. */

@@ -23,7 +23,7 @@ export interface LoadOptions {
   readonly sizeBytesMax?: number
   /** Files that a worker keeps at most; with more it deletes. Default 12. */
   readonly filesPerWorker?: number
-  /** Pause of a worker between two operations. Default 75: the machine has to have time for what else goes on. */
+  /** Pause of a worker between two operations. Default 150: the machine has to have time for what else goes on. */
   readonly thinkMs?: number
 }
 
@@ -83,7 +83,7 @@ export class ClientLoad implements AsyncDisposable {
       chunkSizeBytes: 64 * KiB,
       sizeBytesMax: MiB,
       filesPerWorker: 12,
-      thinkMs: 75,
+      thinkMs: 150,
       ...options,
     }
     this.#random = new SeededRandom(this.#options.seed)
