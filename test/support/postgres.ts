@@ -30,7 +30,7 @@ function programs(): string | undefined {
   return versions.map((version) => path.join(VERSIONS, version, 'bin')).find((bin) => existsSync(path.join(bin, 'postgres')))
 }
 
-/** False: tests skip themselves. With `CAIRN_REQUIRE_POSTGRES`, as CI sets it, they rather fail. */
+/** False: tests skip themselves. With `CAIRN_REQUIRE_POSTGRES` they rather fail. */
 export const hasPostgres = (): boolean => programs() !== undefined || process.env['CAIRN_REQUIRE_POSTGRES'] !== undefined
 
 interface Account {
