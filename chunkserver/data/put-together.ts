@@ -10,23 +10,19 @@ import { decodeLeafSums, leafCount } from '../../common/checksum/tree.js'
 import { xxh64 } from '../../common/checksum/xxh64.js'
 import { CairnError, isCairnError, toCairnError } from '../../common/errors/cairn-error.js'
 import type { ReceiptJson } from '../../common/protocol/chunk-data.js'
-import { decodePuts, SMALL_CHUNKS_BODY_BYTES_MAX, type SmallPut, type StoredList } from '../../common/protocol/small-chunks.js'
+import { decodePuts, type SmallPut, type StoredList } from '../../common/protocol/small-chunks.js'
 import { readAll } from '../../common/rpc/byte-pipe.js'
 import type { IncomingRequest, OutgoingResponse } from '../../common/rpc/transport.js'
 import type { ChunkserverContext, Membership } from '../server-context.js'
 import type { ChunkWriter } from '../store/chunk-store.js'
 import { LAST_PLACE, type Admitted } from './admission.js'
+import { smallBodyBytes } from './small-body.js'
 import { checkWriteCapability, receiptOf } from './write-capability.js'
 
 export async function putTogether(context: ChunkserverContext, request: IncomingRequest): Promise<OutgoingResponse> {
   const membership = context.members.membership()
   context.members.checkFence()
-  const length = request.contentLength
-  if (length > SMALL_CHUNKS_BODY_BYTES_MAX)
-    throw new CairnError(
-      'PAYLOAD_TOO_LARGE',
-      `The body has ${length} bytes, at most ${SMALL_CHUNKS_BODY_BYTES_MAX} are taken here.`,
-    )
+  const length = smallBodyBytes(request)
   // It waits for no other server, like the end of a chain.
   const admitted = await context.admission.withSignsOfLife(request, () =>
     context.admission.admitWrite(LAST_PLACE, request.signal),

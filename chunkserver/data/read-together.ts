@@ -9,7 +9,6 @@ import {
   parseList,
   readList,
   SMALL_CHUNK_BYTES_MAX,
-  SMALL_CHUNKS_BODY_BYTES_MAX,
   SMALL_CHUNKS_DATA_BYTES_MAX,
   type FoundList,
   type ReadList,
@@ -22,16 +21,12 @@ import type { ChunkReader } from '../store/chunk-store.js'
 import { releaseAfter } from '../store/disk-io.js'
 import type { Admitted } from './admission.js'
 import { checkReadCapability } from './get-chunk.js'
+import { smallBodyBytes } from './small-body.js'
 
 type Wanted = ReadList['chunks'][number]
 
 export async function readTogether(context: ChunkserverContext, request: IncomingRequest): Promise<OutgoingResponse> {
-  const length = request.contentLength
-  if (length > SMALL_CHUNKS_BODY_BYTES_MAX)
-    throw new CairnError(
-      'PAYLOAD_TOO_LARGE',
-      `The body has ${length} bytes, at most ${SMALL_CHUNKS_BODY_BYTES_MAX} are taken here.`,
-    )
+  const length = smallBodyBytes(request)
   const text = new TextDecoder().decode(await readAll(request.body, length))
   const { chunks } = parseList(text, readList)
   const dataBytes = chunks.reduce((sum, { chunkId }) => sum + (context.store.find(chunkId)?.lengthBytes ?? 0), 0)

@@ -19,13 +19,19 @@ import { dataOf, newChunk, put, read } from './chunk-store.suite.js'
 const common = { clock: new SystemClock(), random: new SystemRandom(), log: silentLogger }
 const noPace = async (): Promise<void> => undefined
 
+/** A store that has been told its first sequence, as by a master. */
+async function openOn(
+  disk: Disk,
+  options: { readonly directories?: readonly string[]; readonly packedBytesMax?: number } = {},
+): Promise<FileChunkStore> {
+  const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'], ...options })
+  store.startSequence(1000)
+  return store
+}
+
 test('a copy that was found bad does not count after a restart, and counts again once it is replaced', async () => {
   const disk = new MemoryDisk()
-  const open = async (): Promise<FileChunkStore> => {
-    const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'] })
-    store.startSequence(1000)
-    return store
-  }
+  const open = (): Promise<FileChunkStore> => openOn(disk)
   let store = await open()
   const chunk = newChunk(2 * MiB)
   const data = dataOf(2 * MiB)
@@ -110,11 +116,7 @@ test('a disk that cannot be read at the start costs its chunks, not the server; 
 
 test('the mark of a bad copy that vanished does not condemn the copy that comes after it', async () => {
   const disk = new MemoryDisk()
-  const open = async (): Promise<FileChunkStore> => {
-    const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'] })
-    store.startSequence(1000)
-    return store
-  }
+  const open = (): Promise<FileChunkStore> => openOn(disk)
   let store = await open()
   const chunk = newChunk(MiB)
   for (const restarts of [true, false]) {
@@ -146,11 +148,7 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 
 test('a copy that lies on two disks counts once, and the master is told again on which', async () => {
   const disk = new MemoryDisk()
-  const open = async (directories: readonly string[]): Promise<FileChunkStore> => {
-    const store = await FileChunkStore.open({ ...common, disk, directories })
-    store.startSequence(1000)
-    return store
-  }
+  const open = (directories: readonly string[]): Promise<FileChunkStore> => openOn(disk, { directories })
   const chunk = newChunk(MiB)
   // One disk is away when the chunk comes to the other one a second time.
   for (const directory of ['/one', '/two']) {
@@ -166,11 +164,7 @@ test('a copy that lies on two disks counts once, and the master is told again on
 
 test('what a killed process had put in place without a sync outlives a power cut once a start has counted it', async () => {
   const disk = new MemoryDisk()
-  const open = async (): Promise<FileChunkStore> => {
-    const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'], packedBytesMax: 4 * KiB })
-    store.startSequence(1000)
-    return store
-  }
+  const open = (): Promise<FileChunkStore> => openOn(disk, { packedBytesMax: 4 * KiB })
   const chunks = [newChunk(MiB), newChunk(KiB)]
   // A process that is killed holds no lock any more.
   const lock = disk.lockDirectory.bind(disk)
@@ -204,11 +198,7 @@ test('what a killed process had put in place without a sync outlives a power cut
 test('a replaced copy that has two names in quarantine after a power cut keeps one, and goes in time', async () => {
   for (let seed = 1; ; seed += 1) {
     const disk = new MemoryDisk()
-    const open = async (): Promise<FileChunkStore> => {
-      const store = await FileChunkStore.open({ ...common, disk, directories: ['/data'] })
-      store.startSequence(1000)
-      return store
-    }
+    const open = (): Promise<FileChunkStore> => openOn(disk)
     const store = await open()
     const chunk = newChunk(MiB)
     await put(store, chunk, dataOf(MiB))
@@ -226,14 +216,13 @@ test('a replaced copy that has two names in quarantine after a power cut keeps o
 
 test('directories that a start made and could not sync are synced by the next one', async () => {
   const disk = new MemoryDisk()
-  const open = (): Promise<FileChunkStore> => FileChunkStore.open({ ...common, disk, directories: ['/data'] })
+  const open = (): Promise<FileChunkStore> => openOn(disk)
   disk.fault = (operation, file) => {
     if (operation === 'syncDirectory') throw systemError('EIO', file)
   }
   await expect(open()).rejects.toMatchObject({ code: 'EIO' })
   disk.fault = undefined
   const store = await open()
-  store.startSequence(1000)
   const chunk = newChunk(MiB)
   await put(store, chunk, dataOf(MiB))
   await store.close()

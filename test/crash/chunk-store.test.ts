@@ -13,6 +13,7 @@ import { FileChunkStore } from '../../chunkserver/store/file-chunk-store.js'
 import { PACKED_CHUNK_BYTES_MAX } from '../../chunkserver/store/pack-record.js'
 import { xxh64 } from '../../common/checksum/xxh64.js'
 import type { Timer } from '../../common/clock/clock.js'
+import { SystemClock } from '../../common/clock/system-clock.js'
 import { VirtualClock } from '../../common/clock/virtual-clock.js'
 import type { Disk } from '../../common/disk/disk.js'
 import { newId, type ChunkId, type ClusterId, type ServerId } from '../../common/ids.js'
@@ -106,9 +107,7 @@ class Recording {
 /** No time passes, but what is due at once happens. */
 class StandingClock extends VirtualClock {
   override setTimer(delayMs: number, callback: () => void): Timer {
-    if (delayMs > 0) return super.setTimer(delayMs, callback)
-    const handle = setImmediate(callback)
-    return { cancel: () => clearImmediate(handle) }
+    return delayMs > 0 ? super.setTimer(delayMs, callback) : new SystemClock().setTimer(0, callback)
   }
 }
 

@@ -1,12 +1,12 @@
 /** Two masters on one PostgreSQL: one acts, the other takes its place when it dies or stands still, and nobody acts twice. */
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
-import net from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { Readable } from 'node:stream'
 import { afterEach, beforeEach, expect, test } from '@jest/globals'
 import { Child } from '../../cli/up/child.js'
+import { freePorts } from '../../cli/up/ports.js'
 import { openNodeClient, type CairnClient } from '../../client/index.js'
 import { SystemClock } from '../../common/clock/system-clock.js'
 import { describeOnPostgres } from '../support/on-postgres.js'
@@ -16,14 +16,6 @@ const WITHIN_MS = 240_000
 const TOKENS = { root: 'r'.repeat(32), server: 's'.repeat(32) }
 const CHUNKSERVERS = 3
 const content = randomBytes(100_000)
-
-async function freePort(): Promise<number> {
-  const server = net.createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as net.AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 describeOnPostgres('two masters on one PostgreSQL', () => {
   let directory: string
@@ -51,7 +43,7 @@ describeOnPostgres('two masters on one PostgreSQL', () => {
     directory = mkdtempSync(path.join(tmpdir(), 'cairn-masters-'))
     postgres = await Postgres.start()
     database = await postgres.createDatabase()
-    const ports = [await freePort(), await freePort()]
+    const ports = await freePorts(2)
     urls = ports.map((port) => `http://127.0.0.1:${port}`)
     const timers = ['--heartbeat-interval', '200ms', '--suspect-after', '2s', '--dead-after', '30s', '--lease', '2s']
     masters = ports.map((port, index) =>

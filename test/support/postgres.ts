@@ -14,10 +14,10 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs'
-import net from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import pg from 'pg'
+import { freePorts } from '../../cli/up/ports.js'
 
 const VERSIONS = '/usr/lib/postgresql'
 const USER = 'cairn'
@@ -43,14 +43,6 @@ function account(): Account | undefined {
   if (process.getuid?.() !== 0) return undefined
   const [, , uid, gid] = execFileSync('getent', ['passwd', 'postgres'], { encoding: 'utf8' }).split(':')
   return { uid: Number(uid), gid: Number(gid) }
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as net.AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
 
 export interface PostgresOptions {
@@ -84,7 +76,8 @@ export class Postgres implements AsyncDisposable {
     const directory = path.join(parent, 'data')
     mkdirSync(directory, { mode: 0o700 })
     if (runAs) chownSync(directory, runAs.uid, runAs.gid)
-    const postgres = new Postgres(bin, await freePort(), directory, runAs)
+    const [port] = (await freePorts(1)) as [number]
+    const postgres = new Postgres(bin, port, directory, runAs)
     const make =
       options.make ??
       ((_bin, data, run) => run('initdb', ['-D', data, '-U', USER, '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync']))
